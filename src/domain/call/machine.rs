@@ -1,0 +1,389 @@
+//! The call state machine: a table of state × event, and the fields each change fills in.
+//!
+//! | | accepted | refused | unclear | initiated | ringing | answered | party | ended | intent_stale | proven_absent | cooled_off | hard_end | withdrawn |
+//! |---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+//! | intent   | placed | next leg, or ended | unknown | placed | ringing | answered | note | ended | unknown | - | - | - | ended |
+//! | unknown  | placed | ended | - | placed | ringing | answered | note | ended | - | cooling | ended | ended | - |
+//! | placed   | note | - | - | - | ringing | answered | note | ended | - | - | - | ended | - |
+//! | ringing  | note | - | - | - | - | answered | note | ended | - | - | - | ended | - |
+//! | answered | note | - | - | - | note | - | note | ended | - | - | - | ended | - |
+//! | ended    | zombie? | - | - | zombie? | zombie? | zombie? | note | note | - | - | - | - | - |
+//!
+//! `-` is an explicit no-op: late, repeated or overtaken. `zombie?`: after an end by our own
+//! reasoning (absence, refusal, withdrawal, expiry) a sign of life means that a telephone rings for
+//! nobody: hang up and raise the alarm; after the carrier's own terminal event it is only late.
+
+use super::attempt::{
+    Attempt, CHECK_SLACK, HARD_END_SLACK, INTENT_STALE, LegState, PLACED_CHECK, Todo,
+};
+use super::event::CallEvent;
+use super::outcome::Outcome;
+use super::state::CallState;
+use crate::id::CarrierCallId;
+use crate::time::Timestamp;
+
+/// What the table says about an event in a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The attempt moves on to this state (which may be the same one: next leg, cooling).
+    Go(CallState),
+    /// Nothing moves, but a fact is recorded.
+    Note,
+    /// Nothing to do: late, repeated or overtaken.
+    Ignore,
+    /// A sign of life after an end by our own reasoning: hang up, raise the alarm.
+    Zombie,
+}
+
+/// The table. `ended_by_carrier` only matters in [`CallState::Ended`]; `has_next_leg` only for a
+/// refusal.
+#[must_use]
+pub const fn step(state: CallState, event: &CallEvent, ended_by_carrier: bool) -> Verdict {
+    use CallEvent as E;
+    use CallState::{Answered, Ended, Intent, Placed, Ringing, Unknown};
+    use Verdict::{Go, Ignore, Note, Zombie};
+    match state {
+        Intent => match event {
+            E::Accepted { .. } | E::Initiated { .. } => Go(Placed),
+            E::Refused { next: Some(_), .. } => Go(Intent),
+            E::Refused { next: None, .. } | E::Ended { .. } | E::Withdrawn(_) => Go(Ended),
+            E::Unclear { .. } | E::IntentStale => Go(Unknown),
+            E::Ringing { .. } => Go(Ringing),
+            E::Answered { .. } => Go(Answered),
+            E::PartyDetected(_) => Note,
+            E::ProvenAbsent | E::CooledOff | E::HardEndConfirmed => Ignore,
+        },
+        Unknown => match event {
+            E::Accepted { .. } | E::Initiated { .. } => Go(Placed),
+            E::Refused { .. } | E::Ended { .. } | E::CooledOff | E::HardEndConfirmed => Go(Ended),
+            E::Ringing { .. } => Go(Ringing),
+            E::Answered { .. } => Go(Answered),
+            E::ProvenAbsent => Go(Unknown),
+            E::PartyDetected(_) => Note,
+            E::Unclear { .. } | E::IntentStale | E::Withdrawn(_) => Ignore,
+        },
+        Placed => match event {
+            E::Accepted { .. } | E::PartyDetected(_) => Note,
+            E::Ringing { .. } => Go(Ringing),
+            E::Answered { .. } => Go(Answered),
+            E::Ended { .. } | E::HardEndConfirmed => Go(Ended),
+            E::Refused { .. }
+            | E::Unclear { .. }
+            | E::Initiated { .. }
+            | E::IntentStale
+            | E::ProvenAbsent
+            | E::CooledOff
+            | E::Withdrawn(_) => Ignore,
+        },
+        Ringing => match event {
+            E::Accepted { .. } | E::PartyDetected(_) => Note,
+            E::Answered { .. } => Go(Answered),
+            E::Ended { .. } | E::HardEndConfirmed => Go(Ended),
+            E::Refused { .. }
+            | E::Unclear { .. }
+            | E::Initiated { .. }
+            | E::Ringing { .. }
+            | E::IntentStale
+            | E::ProvenAbsent
+            | E::CooledOff
+            | E::Withdrawn(_) => Ignore,
+        },
+        Answered => match event {
+            E::Accepted { .. } | E::PartyDetected(_) | E::Ringing { .. } => Note,
+            E::Ended { .. } | E::HardEndConfirmed => Go(Ended),
+            E::Refused { .. }
+            | E::Unclear { .. }
+            | E::Initiated { .. }
+            | E::Answered { .. }
+            | E::IntentStale
+            | E::ProvenAbsent
+            | E::CooledOff
+            | E::Withdrawn(_) => Ignore,
+        },
+        Ended => match event {
+            E::Accepted { .. } | E::Initiated { .. } | E::Ringing { .. } | E::Answered { .. } => {
+                if ended_by_carrier {
+                    Note
+                } else {
+                    Zombie
+                }
+            }
+            E::PartyDetected(_) | E::Ended { .. } => Note,
+            E::Refused { .. }
+            | E::Unclear { .. }
+            | E::IntentStale
+            | E::ProvenAbsent
+            | E::CooledOff
+            | E::HardEndConfirmed
+            | E::Withdrawn(_) => Ignore,
+        },
+    }
+}
+
+impl Attempt {
+    /// Applies an event: moves the state by the table, fills in the fields and adds the commands
+    /// that must follow. The caller writes the result with a compare-and-set on `version` unless
+    /// the verdict is [`Verdict::Ignore`].
+    pub fn apply(&mut self, event: &CallEvent, now: Timestamp) -> Verdict {
+        let verdict = step(self.state, event, self.ended_by_carrier());
+        match verdict {
+            Verdict::Ignore => return verdict,
+            Verdict::Note => {
+                if !self.record(event, now) {
+                    return Verdict::Ignore;
+                }
+            }
+            Verdict::Zombie => {
+                self.record(event, now);
+                if let (Some(call_id), Some(leg)) = (call_id_of(event), self.legs.last()) {
+                    let carrier = leg.carrier.clone();
+                    self.command(
+                        now,
+                        Todo::HangUp {
+                            carrier,
+                            call_id: call_id.clone(),
+                        },
+                    );
+                }
+            }
+            Verdict::Go(next) => {
+                self.record(event, now);
+                self.go(next, event, now);
+            }
+        }
+        self.note(now, event.name(), note_of(event));
+        self.version += 1;
+        verdict
+    }
+
+    /// Applies an event of an earlier leg. That leg was refused before the attempt went on, so a sign
+    /// of life means that a second telephone call is under way: hang it up and raise the alarm.
+    pub fn apply_stray(&mut self, leg: u8, event: &CallEvent, now: Timestamp) -> Verdict {
+        let (Some(call_id), Some(stray)) = (call_id_of(event), self.legs.get(usize::from(leg)))
+        else {
+            return Verdict::Ignore;
+        };
+        let carrier = stray.carrier.clone();
+        let call_id = call_id.clone();
+        let over = matches!(event, CallEvent::Ended { .. });
+        if !over {
+            self.command(now, Todo::HangUp { carrier, call_id });
+        }
+        self.note(now, event.name(), Some(format!("of refused leg {leg}")));
+        self.version += 1;
+        if over { Verdict::Note } else { Verdict::Zombie }
+    }
+
+    /// Adds the command to end the call, if the carrier has one.
+    pub fn ask_hang_up(&mut self, now: Timestamp) -> Verdict {
+        let Some(leg) = self.legs.last() else {
+            return Verdict::Ignore;
+        };
+        let Some(call_id) = leg.call_id.clone() else {
+            return Verdict::Ignore;
+        };
+        if self.state == CallState::Ended {
+            return Verdict::Ignore;
+        }
+        let carrier = leg.carrier.clone();
+        self.command(now, Todo::HangUp { carrier, call_id });
+        self.note(now, "hang_up_asked", None);
+        self.version += 1;
+        Verdict::Note
+    }
+
+    /// Removes executed commands.
+    pub fn finish(&mut self, done: &[Todo]) -> Verdict {
+        let before = self.todo.len();
+        self.todo.retain(|todo| !done.contains(todo));
+        if self.todo.is_empty() {
+            self.todo_at = None;
+        }
+        if self.todo.len() == before {
+            return Verdict::Ignore;
+        }
+        self.version += 1;
+        Verdict::Note
+    }
+
+    /// Notes that the carrier's list was complete and without this call, and when to look next.
+    pub fn looked(&mut self, empty: bool, next: Timestamp, now: Timestamp) -> Verdict {
+        self.looks += 1;
+        if empty {
+            // The first and the latest are the proof; those between add nothing.
+            self.empty_looks.truncate(1);
+            self.empty_looks.push(now);
+        }
+        self.check_at = next;
+        self.version += 1;
+        Verdict::Note
+    }
+
+    /// Moves the sweeper's next look.
+    pub fn check_again(&mut self, at: Timestamp) -> Verdict {
+        self.check_at = at;
+        self.version += 1;
+        Verdict::Note
+    }
+
+    /// Keeps the facts an event brings, whatever the state. Returns whether anything was new.
+    fn record(&mut self, event: &CallEvent, now: Timestamp) -> bool {
+        let mut new = false;
+        if let (Some(call_id), Some(leg)) = (call_id_of(event), self.legs.last_mut())
+            && leg.call_id.is_none()
+        {
+            leg.call_id = Some(call_id.clone());
+            leg.state = LegState::Placed;
+            new = true;
+        }
+        match event {
+            CallEvent::Ringing { .. } => new |= first(&mut self.ringing_at, now),
+            CallEvent::Answered { .. } => new |= first(&mut self.answered_at, now),
+            CallEvent::PartyDetected(party) => {
+                // The first verdict stands, except that a person found later corrects a machine.
+                let correct = self.party.is_none() || *party == super::Party::Human;
+                if correct && self.party != Some(*party) {
+                    self.party = Some(*party);
+                    new = true;
+                }
+            }
+            CallEvent::Ended {
+                ending,
+                duration_s,
+                sip,
+                ..
+            } => {
+                new |= first(&mut self.ending, *ending);
+                new |= duration_s.is_some_and(|d| first(&mut self.duration_s, d));
+                new |= sip.is_some_and(|code| first(&mut self.sip, code));
+            }
+            CallEvent::Refused { leg, why, .. } => {
+                if let Some(leg) = self.legs.get_mut(usize::from(*leg)) {
+                    leg.state = LegState::Refused;
+                    leg.refusal = Some(why.clone());
+                    new = true;
+                }
+            }
+            CallEvent::Unclear { leg } => {
+                if let Some(leg) = self.legs.get_mut(usize::from(*leg)) {
+                    leg.state = LegState::Unclear;
+                    new = true;
+                }
+            }
+            CallEvent::Accepted { .. }
+            | CallEvent::Initiated { .. }
+            | CallEvent::IntentStale
+            | CallEvent::ProvenAbsent
+            | CallEvent::CooledOff
+            | CallEvent::HardEndConfirmed
+            | CallEvent::Withdrawn(_) => {}
+        }
+        new
+    }
+
+    fn go(&mut self, next: CallState, event: &CallEvent, now: Timestamp) {
+        self.state = next;
+        match next {
+            CallState::Intent => {
+                if let CallEvent::Refused {
+                    next: Some(leg), ..
+                } = event
+                {
+                    self.check_at = leg.intent_at + INTENT_STALE;
+                    self.hard_end = leg.intent_at + self.ring() + self.talk() + HARD_END_SLACK;
+                    self.legs.push((**leg).clone());
+                }
+            }
+            CallState::Unknown => {
+                if matches!(event, CallEvent::ProvenAbsent) {
+                    // The slot is free again: nothing rings. The person stays locked for a while
+                    // longer, in case the proof is wrong.
+                    let until = now + std::time::Duration::from_millis(self.cooloff_ms);
+                    self.cooloff_until = Some(until);
+                    self.check_at = until;
+                    self.free_slot(now);
+                } else {
+                    self.check_at = self.next_look(now);
+                }
+            }
+            CallState::Placed => self.check_at = now + PLACED_CHECK,
+            CallState::Ringing => self.check_at = now + self.ring() + CHECK_SLACK,
+            CallState::Answered => self.check_at = now + self.talk() + CHECK_SLACK,
+            CallState::Ended => self.settle(event, now),
+        }
+    }
+
+    /// The end, in one place: the slot and the phone become free and the outcome is fixed.
+    fn settle(&mut self, event: &CallEvent, now: Timestamp) {
+        self.outcome = Some(match event {
+            CallEvent::Ended { ending, .. } => Outcome::of(*ending, self.party),
+            CallEvent::Refused { why, .. } => why.class.outcome(),
+            CallEvent::Withdrawn(_) => Outcome::Withdrawn,
+            CallEvent::CooledOff => Outcome::NotPlaced,
+            CallEvent::HardEndConfirmed
+            | CallEvent::Accepted { .. }
+            | CallEvent::Unclear { .. }
+            | CallEvent::Initiated { .. }
+            | CallEvent::Ringing { .. }
+            | CallEvent::Answered { .. }
+            | CallEvent::PartyDetected(_)
+            | CallEvent::IntentStale
+            | CallEvent::ProvenAbsent => Outcome::Expired,
+        });
+        self.ended_at = Some(now);
+        self.live = None;
+        self.command(now, Todo::ProjectLead);
+        self.free_slot(now);
+    }
+
+    fn free_slot(&mut self, now: Timestamp) {
+        if let Some(slot) = self.slot.take() {
+            self.command(now, Todo::HandOff { slot });
+        }
+    }
+}
+
+fn first<T>(field: &mut Option<T>, value: T) -> bool {
+    let new = field.is_none();
+    field.get_or_insert(value);
+    new
+}
+
+const fn call_id_of(event: &CallEvent) -> Option<&CarrierCallId> {
+    match event {
+        CallEvent::Accepted { call_id, .. }
+        | CallEvent::Initiated { call_id }
+        | CallEvent::Ringing { call_id }
+        | CallEvent::Answered { call_id }
+        | CallEvent::Ended { call_id, .. } => Some(call_id),
+        CallEvent::Refused { .. }
+        | CallEvent::Unclear { .. }
+        | CallEvent::PartyDetected(_)
+        | CallEvent::IntentStale
+        | CallEvent::ProvenAbsent
+        | CallEvent::CooledOff
+        | CallEvent::HardEndConfirmed
+        | CallEvent::Withdrawn(_) => None,
+    }
+}
+
+fn note_of(event: &CallEvent) -> Option<String> {
+    match event {
+        CallEvent::Refused { why, .. } => Some(format!("{}: {}", why.code, why.message)),
+        CallEvent::Ended { ending, sip, .. } => Some(sip.map_or_else(
+            || format!("{ending:?}"),
+            |code| format!("{ending:?}, SIP {code}"),
+        )),
+        CallEvent::PartyDetected(party) => Some(format!("{party:?}")),
+        CallEvent::Withdrawn(why) => Some(format!("{why:?}")),
+        CallEvent::Accepted { .. }
+        | CallEvent::Unclear { .. }
+        | CallEvent::Initiated { .. }
+        | CallEvent::Ringing { .. }
+        | CallEvent::Answered { .. }
+        | CallEvent::IntentStale
+        | CallEvent::ProvenAbsent
+        | CallEvent::CooledOff
+        | CallEvent::HardEndConfirmed => None,
+    }
+}

@@ -1,0 +1,93 @@
+//! What happens on the call after the answer: a short list of steps.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Steps a flow may have at most.
+pub const MAX_STEPS: usize = 20;
+/// Characters one sentence may have at most. A carrier takes the whole document inline up to 4,000.
+pub const MAX_TEXT: usize = 1_500;
+
+/// One thing done on the call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    /// Speak a sentence.
+    Say {
+        /// The words.
+        text: String,
+        /// BCP 47 language tag, such as `en-GB`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        language: Option<String>,
+        /// The carrier's voice name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        voice: Option<String>,
+    },
+    /// Wait.
+    Pause {
+        /// Seconds, 1 to 60.
+        seconds: u32,
+    },
+    /// End the call.
+    Hangup,
+}
+
+/// The steps, in order. After the last one the call ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Flow {
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self {
+            steps: vec![
+                Step::Say {
+                    text: "Hello. This call was placed by Dialfleet. Goodbye.".to_owned(),
+                    language: None,
+                    voice: None,
+                },
+                Step::Hangup,
+            ],
+        }
+    }
+}
+
+impl Flow {
+    /// Checks limits that the types cannot hold.
+    ///
+    /// # Errors
+    /// A sentence that names the step at fault.
+    pub fn check(&self) -> Result<(), String> {
+        if self.steps.is_empty() || self.steps.len() > MAX_STEPS {
+            return Err(format!("flow.steps needs 1 to {MAX_STEPS} steps"));
+        }
+        let mut total = 0;
+        for (i, step) in self.steps.iter().enumerate() {
+            match step {
+                Step::Say { text, .. } => {
+                    total += text.chars().count();
+                    if text.trim().is_empty() || text.chars().count() > MAX_TEXT {
+                        return Err(format!(
+                            "flow.steps[{i}].text needs 1 to {MAX_TEXT} characters"
+                        ));
+                    }
+                }
+                Step::Pause { seconds } => {
+                    if !(1..=60).contains(seconds) {
+                        return Err(format!("flow.steps[{i}].seconds must be 1 to 60"));
+                    }
+                }
+                Step::Hangup => {}
+            }
+        }
+        if total > MAX_TEXT {
+            return Err(format!(
+                "flow.steps: all texts together may have {MAX_TEXT} characters"
+            ));
+        }
+        Ok(())
+    }
+}
