@@ -1,0 +1,176 @@
+//! Carriers' events: store the evidence, step the state machine, write, execute what follows.
+
+use std::collections::BTreeMap;
+
+use dialfleet_domain::call::{Attempt, CallEvent, Verdict};
+use dialfleet_domain::id::{AttemptId, CallbackId, CarrierCallId};
+use dialfleet_domain::time::Timestamp;
+
+use crate::fleet::Fleet;
+use crate::message::CallEventMessage;
+use crate::port::carrier::CallStatus;
+use crate::port::store::{Answer, Callback, Cas, Inserted, SaveAttempt};
+use crate::todo;
+
+/// Applies a batch of verified callbacks. Idempotent: a callback that was stored before is applied
+/// again all the same, because whoever stored it may have died right after.
+///
+/// # Errors
+/// The store failed; nothing is lost if the batch is applied again.
+pub async fn apply_events(fleet: &Fleet, events: Vec<CallEventMessage>) -> Answer<()> {
+    let evidence: Vec<Callback> = events.iter().filter_map(evidence).collect();
+    for answer in fleet.store.insert_callbacks(&evidence).await? {
+        fleet.metrics.callback(
+            "all",
+            match answer {
+                Inserted::Fresh => "stored",
+                Inserted::Present => "duplicate",
+            },
+        );
+    }
+    let mut by_attempt: BTreeMap<AttemptId, Vec<CallEventMessage>> = BTreeMap::new();
+    for event in events {
+        by_attempt
+            .entry(event.attempt.clone())
+            .or_default()
+            .push(event);
+    }
+    let ids: Vec<AttemptId> = by_attempt.keys().cloned().collect();
+    let mut attempts = fleet.store.attempts(&ids).await?;
+    let mut written = Vec::new();
+    let mut open: Vec<(Attempt, u64, Vec<CallEventMessage>)> = Vec::new();
+    for ((id, events), found) in by_attempt.into_iter().zip(attempts.drain(..)) {
+        match found {
+            Some(attempt) => open.push((attempt.clone(), attempt.version, events)),
+            None => {
+                tracing::error!(attempt = %id, "a genuine callback for an attempt that is not in the store");
+                fleet.metrics.violation("orphan_callback");
+            }
+        }
+    }
+    // One bulk compare-and-set; whoever lost reads again and takes another turn.
+    while !open.is_empty() {
+        let now = fleet.clock.now();
+        let mut changed = Vec::new();
+        for (mut attempt, expected, events) in open {
+            if apply_all(fleet, &mut attempt, &events, now) {
+                changed.push((attempt, expected, events));
+            } else {
+                written.push((attempt, received(&events)));
+            }
+        }
+        let saves: Vec<SaveAttempt> = changed
+            .iter()
+            .map(|(attempt, expected, _)| SaveAttempt {
+                attempt: attempt.clone(),
+                expected: *expected,
+            })
+            .collect();
+        let answers = if saves.is_empty() {
+            Vec::new()
+        } else {
+            fleet.store.save_attempts(&saves).await?
+        };
+        open = Vec::new();
+        for ((attempt, _, events), answer) in changed.into_iter().zip(answers) {
+            match answer {
+                Cas::Won => {
+                    let at = received(&events);
+                    fleet.metrics.event_lag(now.since(at));
+                    written.push((attempt, at));
+                }
+                Cas::Lost => {
+                    if let Some(fresh) = fleet.attempt(&attempt.id).await? {
+                        let version = fresh.version;
+                        open.push((fresh, version, events));
+                    }
+                }
+            }
+        }
+    }
+    let follow = written
+        .into_iter()
+        .map(|(attempt, at)| todo::execute(fleet, attempt, Some(at)));
+    futures_util::future::join_all(follow).await;
+    Ok(())
+}
+
+fn evidence(event: &CallEventMessage) -> Option<Callback> {
+    Some(Callback {
+        id: CallbackId::parse(format!("{}:{}", event.carrier, event.event_key)).ok()?,
+        carrier: event.carrier.clone(),
+        attempt: Some(event.attempt.clone()),
+        raw: event.raw.clone(),
+        headers: event.headers.clone(),
+        received_at: event.received_at,
+    })
+}
+
+/// The latest arrival of a batch: refill latency counts from the event that freed the slot.
+fn received(events: &[CallEventMessage]) -> Timestamp {
+    events
+        .iter()
+        .map(|e| e.received_at)
+        .max()
+        .unwrap_or_default()
+}
+
+/// Applies every status to the attempt in memory. Returns whether there is anything to write.
+fn apply_all(
+    fleet: &Fleet,
+    attempt: &mut Attempt,
+    events: &[CallEventMessage],
+    now: Timestamp,
+) -> bool {
+    let mut changed = false;
+    for event in events {
+        for status in &event.statuses {
+            changed |= apply_status(fleet, attempt, event.leg, &event.call_id, *status, now)
+                != Verdict::Ignore;
+        }
+    }
+    changed
+}
+
+/// Applies what a callback or a carrier's record says about a call of leg `leg`.
+pub(crate) fn apply_status(
+    fleet: &Fleet,
+    attempt: &mut Attempt,
+    leg: u8,
+    call_id: &CarrierCallId,
+    status: CallStatus,
+    now: Timestamp,
+) -> Verdict {
+    let event = event_of(call_id, status);
+    let current = attempt.current_leg().map(|(k, _)| k);
+    let verdict = if current == Some(leg) {
+        attempt.apply(&event, now)
+    } else {
+        attempt.apply_stray(leg, &event, now)
+    };
+    if verdict == Verdict::Zombie {
+        fleet.metrics.zombie();
+        tracing::error!(attempt = %attempt.id, event = event.name(), "a sign of life after the end: hanging up");
+    }
+    verdict
+}
+
+fn event_of(call_id: &CarrierCallId, status: CallStatus) -> CallEvent {
+    let call_id = call_id.clone();
+    match status {
+        CallStatus::Initiated => CallEvent::Initiated { call_id },
+        CallStatus::Ringing => CallEvent::Ringing { call_id },
+        CallStatus::Answered => CallEvent::Answered { call_id },
+        CallStatus::Party { party } => CallEvent::PartyDetected(party),
+        CallStatus::Ended {
+            ending,
+            duration_s,
+            sip,
+        } => CallEvent::Ended {
+            call_id,
+            ending,
+            duration_s,
+            sip,
+        },
+    }
+}

@@ -1,0 +1,162 @@
+//! What every use case works with: the ports, and what this process knows about itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dialfleet_domain::call::{Attempt, Verdict};
+use dialfleet_domain::id::{AttemptId, CampaignId, CarrierId, TenantId, WorkerId};
+use dialfleet_runtime::metrics::Metrics;
+use tokio_util::sync::CancellationToken;
+
+use crate::dialer::Dialer;
+use crate::message::{FillSlot, Payload};
+use crate::pace::Pace;
+use crate::port::store::{Answer, Cas, SaveAttempt};
+use crate::port::{Carrier, Clock, Entropy, Queue, Store};
+use crate::token::CallbackKeys;
+
+/// Tries of a compare-and-set before we believe that something is wrong. Each loss means that
+/// somebody else made progress, so only a bug gets here.
+const CAS_TRIES: usize = 50;
+
+/// What this process was told at start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its own name.
+    pub worker: WorkerId,
+    /// The tenant that the bootstrap key and the command line act for.
+    pub tenant: TenantId,
+    /// Where carriers reach us, without a slash at the end.
+    pub public_url: String,
+    /// Divides ring, talk and retry times; 1 except in the demonstration, whose simulated network
+    /// is as much faster.
+    pub speed: f64,
+}
+
+impl Settings {
+    /// `time` as this process experiences it.
+    #[must_use]
+    pub fn scaled(&self, time: Duration) -> Duration {
+        time.div_f64(self.speed.max(1.0))
+    }
+}
+
+/// The ports and the shared parts of one process.
+pub struct Fleet {
+    /// The source of truth.
+    pub store: Arc<dyn Store>,
+    /// Work and wake-ups.
+    pub queue: Arc<dyn Queue>,
+    /// The configured carriers.
+    pub carriers: BTreeMap<CarrierId, Arc<dyn Carrier>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// What it was told.
+    pub settings: Settings,
+    /// The keys that sign callback URLs.
+    pub keys: CallbackKeys,
+    /// Calls per second, per carrier.
+    pub pace: Pace,
+    /// The slots waiting for a token here; `None` in a process without the role `dial`.
+    pub dialer: Option<Dialer>,
+    /// Cancelled when this process is to stop: nothing new is begun after that.
+    pub stopping: CancellationToken,
+}
+
+impl Fleet {
+    /// Changes an attempt with a compare-and-set, reading it again whenever somebody was faster.
+    /// Returns the attempt as written and the verdict, or `None` when there is no such attempt.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn amend(
+        &self,
+        mut attempt: Attempt,
+        change: impl Fn(&mut Attempt) -> Verdict + Send + Sync,
+    ) -> Answer<Option<(Attempt, Verdict)>> {
+        for _ in 0..CAS_TRIES {
+            let expected = attempt.version;
+            let id = attempt.id.clone();
+            let verdict = change(&mut attempt);
+            if verdict == Verdict::Ignore {
+                return Ok(Some((attempt, verdict)));
+            }
+            let save = SaveAttempt {
+                attempt: attempt.clone(),
+                expected,
+            };
+            match self.store.save_attempts(&[save]).await?.first() {
+                Some(Cas::Won) => return Ok(Some((attempt, verdict))),
+                Some(Cas::Lost) | None => match self.attempt(&id).await? {
+                    Some(fresh) => attempt = fresh,
+                    None => return Ok(None),
+                },
+            }
+        }
+        tracing::error!(attempt = %attempt.id, "an attempt could not be written in {CAS_TRIES} tries");
+        self.metrics.violation("cas_exhausted");
+        Ok(None)
+    }
+
+    /// Reads one attempt.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn attempt(&self, id: &AttemptId) -> Answer<Option<Attempt>> {
+        Ok(self
+            .store
+            .attempts(std::slice::from_ref(id))
+            .await?
+            .pop()
+            .flatten())
+    }
+
+    /// Reads one campaign.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn campaign(
+        &self,
+        id: &CampaignId,
+    ) -> Answer<Option<dialfleet_domain::campaign::Campaign>> {
+        Ok(self
+            .store
+            .campaigns(std::slice::from_ref(id))
+            .await?
+            .pop()
+            .flatten())
+    }
+
+    /// Sends a free slot on: to the dialer of this process, or to whoever listens on `dial`. May be
+    /// lost: the planner's scan finds every free slot again.
+    pub async fn hand_off(&self, fill: FillSlot) {
+        if let Some(dialer) = self
+            .dialer
+            .as_ref()
+            .filter(|_| !self.stopping.is_cancelled())
+        {
+            dialer.offer(fill);
+            return;
+        }
+        let id = format!("{}/{}", fill.campaign, fill.slot);
+        for answer in self.queue.publish(vec![fill.message(id)]).await {
+            if let Err(error) = answer {
+                tracing::warn!(%error, "a free slot could not be published; the planner will find it");
+            }
+        }
+    }
+
+    /// Waits, unless this process is to stop first. Returns whether it may go on.
+    pub async fn pause(&self, time: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => false,
+            () = self.clock.sleep(time) => true,
+        }
+    }
+}

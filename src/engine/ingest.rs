@@ -1,0 +1,395 @@
+//! From a file or a message to leads: normalise, check, dedupe, insert; account for every row.
+
+use dialfleet_domain::campaign::{Campaign, CampaignState};
+use dialfleet_domain::id::{CampaignId, ImportId, LeadId, TenantId};
+use dialfleet_domain::import::{Import, ImportState, RowError, Tally};
+use dialfleet_domain::lead::{
+    DEFAULT_PRIORITY, Lead, LeadState, MAX_PRIORITY, MAX_VAR_LEN, MAX_VARS, Source,
+};
+use dialfleet_domain::phone::{E164, zones::zones_of};
+use dialfleet_domain::schedule::Zone;
+use dialfleet_domain::time::Timestamp;
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+use crate::fleet::Fleet;
+use crate::intake::{self, BadRow, Format, Unusable};
+use crate::message::{BatchOf, LeadBatch, LeadRow, MAX_BATCH, Payload, Written};
+use crate::port::store::{CampaignChange, LeadInserted, StoreError};
+
+/// Batches published at once.
+const BATCHES_AT_ONCE: usize = 8;
+
+/// Why an import was not taken.
+#[derive(Debug, Error)]
+pub enum ImportError {
+    /// There is no such campaign.
+    #[error("there is no such campaign")]
+    NoCampaign,
+    /// A stopped campaign takes no leads.
+    #[error("the campaign is stopped and takes no more leads")]
+    Stopped,
+    /// The file is unusable as a whole; nothing was taken from it.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// The queue did not take the rows. What it took already will be dialed; sending the same file
+    /// again is safe, because every row has the same reference as before.
+    #[error("the queue did not take the rows; send the file again")]
+    Queue,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Takes a whole file: reads it, publishes its rows in batches and returns the import, which is
+/// done when the last batch was inserted.
+///
+/// # Errors
+/// See [`ImportError`].
+pub async fn import_file(
+    fleet: &Fleet,
+    tenant: &TenantId,
+    campaign: &CampaignId,
+    bytes: &[u8],
+    format: Format,
+) -> Result<Import, ImportError> {
+    let found = fleet
+        .campaign(campaign)
+        .await?
+        .filter(|c| c.tenant == *tenant)
+        .ok_or(ImportError::NoCampaign)?;
+    if found.state == CampaignState::Stopped {
+        return Err(ImportError::Stopped);
+    }
+    let now = fleet.clock.now();
+    let mut import = Import {
+        id: ImportId::mint(now, fleet.entropy.id_bits()),
+        tenant: tenant.clone(),
+        campaign: campaign.clone(),
+        state: ImportState::Open,
+        batches: None,
+        tallies: BTreeMap::new(),
+        unreadable: 0,
+        refused: None,
+        created_at: now,
+        done_at: None,
+    };
+    let rows = match intake::open(bytes, format) {
+        Ok(rows) => rows,
+        Err(unusable) => {
+            import.state = ImportState::Refused;
+            import.refused = Some(unusable.to_string());
+            import.done_at = Some(now);
+            fleet.store.insert_import(&import).await?;
+            return Err(unusable.into());
+        }
+    };
+    fleet.store.insert_import(&import).await?;
+    if let Err(error) = publish_rows(fleet, &import, rows).await {
+        // Nothing more will come of it: an import that stays open would keep its campaign from
+        // ever being done.
+        let why = Some(error.to_string());
+        fleet
+            .store
+            .end_import(&import.id, ImportState::Refused, why, fleet.clock.now())
+            .await?;
+        return Err(error);
+    }
+    Ok(fleet.store.import(&import.id).await?.unwrap_or(import))
+}
+
+async fn publish_rows(
+    fleet: &Fleet,
+    import: &Import,
+    mut rows: intake::Rows<'_>,
+) -> Result<(), ImportError> {
+    let mut batches: u32 = 0;
+    let mut unreadable = 0;
+    loop {
+        let mut messages = Vec::new();
+        let mut bad = Vec::new();
+        while messages.len() < BATCHES_AT_ONCE {
+            let mut leads = Vec::with_capacity(MAX_BATCH);
+            for row in rows.by_ref() {
+                match row {
+                    Ok(row) => leads.push(row),
+                    Err(row) => bad.push(row_error(&import.id, row)),
+                }
+                if leads.len() == MAX_BATCH || bad.len() >= MAX_BATCH {
+                    break;
+                }
+            }
+            if leads.is_empty() {
+                break;
+            }
+            let of = BatchOf {
+                id: import.id.clone(),
+                batch: batches,
+            };
+            let batch = LeadBatch {
+                campaign: import.campaign.clone(),
+                import: Some(of),
+                leads,
+            };
+            messages.push(batch.message(format!("{}/{batches}", import.id)));
+            batches += 1;
+        }
+        unreadable += u64::try_from(bad.len()).unwrap_or(u64::MAX);
+        fleet
+            .metrics
+            .lead_rows("rejected", u64::try_from(bad.len()).unwrap_or(u64::MAX));
+        fleet.store.insert_row_errors(&bad).await?;
+        if messages.is_empty() && bad.is_empty() {
+            break;
+        }
+        if fleet
+            .queue
+            .publish(messages)
+            .await
+            .iter()
+            .any(Result::is_err)
+        {
+            return Err(ImportError::Queue);
+        }
+    }
+    fleet
+        .store
+        .close_import(&import.id, batches, unreadable)
+        .await?;
+    finish_if_complete(fleet, &import.id).await?;
+    Ok(())
+}
+
+async fn finish_if_complete(fleet: &Fleet, id: &ImportId) -> Result<(), StoreError> {
+    if let Some(import) = fleet.store.import(id).await?
+        && import.state == ImportState::Open
+        && import.is_complete()
+    {
+        fleet
+            .store
+            .end_import(id, ImportState::Done, None, fleet.clock.now())
+            .await?;
+        fleet
+            .store
+            .wake(&[(import.campaign, fleet.clock.now())])
+            .await?;
+    }
+    Ok(())
+}
+
+fn row_error(import: &ImportId, bad: BadRow) -> RowError {
+    RowError {
+        import: import.clone(),
+        line: bad.line,
+        code: bad.code.to_owned(),
+        message: bad.message,
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ingested {
+    /// Every row is accounted for.
+    Done(Tally),
+    /// The batch as a whole cannot be processed: keep it aside.
+    Park(String),
+}
+
+/// Inserts one batch. Idempotent: a redelivered batch recognises its own rows.
+///
+/// # Errors
+/// The store failed; ingest the batch again.
+pub async fn ingest(
+    fleet: &Fleet,
+    batch: &LeadBatch,
+    message_id: &str,
+) -> Result<Ingested, StoreError> {
+    if batch.leads.is_empty() || batch.leads.len() > MAX_BATCH {
+        return Ok(Ingested::Park(format!(
+            "a batch has 1 to {MAX_BATCH} leads, this one {}",
+            batch.leads.len()
+        )));
+    }
+    let Some(campaign) = fleet.campaign(&batch.campaign).await? else {
+        return Ok(Ingested::Park(format!(
+            "there is no campaign {}",
+            batch.campaign
+        )));
+    };
+    if campaign.state == CampaignState::Stopped {
+        return Ok(Ingested::Park(format!(
+            "the campaign {} is stopped",
+            batch.campaign
+        )));
+    }
+    let of = match &batch.import {
+        Some(of) => of.clone(),
+        None => direct_import(fleet, &campaign, message_id).await?,
+    };
+    let now = fleet.clock.now();
+    let mut leads = Vec::with_capacity(batch.leads.len());
+    let mut errors = Vec::new();
+    for (position, row) in (1..).zip(&batch.leads) {
+        let line = row.line.unwrap_or(position);
+        match lead_of(
+            &campaign,
+            row,
+            Source {
+                import: of.id.clone(),
+                line,
+            },
+            now,
+        ) {
+            Ok(lead) => leads.push(lead),
+            Err(bad) => errors.push(row_error(&of.id, bad)),
+        }
+    }
+    let mut tally = Tally {
+        rejected: u64::try_from(errors.len()).unwrap_or(u64::MAX),
+        ..Tally::default()
+    };
+    let answers = if leads.is_empty() {
+        Vec::new()
+    } else {
+        fleet.store.insert_leads(&leads).await?
+    };
+    for (lead, answer) in leads.iter().zip(answers) {
+        let message = match answer {
+            LeadInserted::Fresh
+            | LeadInserted::SameRef { same_source: true }
+            | LeadInserted::SamePhone { same_source: true } => {
+                tally.accepted += 1;
+                continue;
+            }
+            LeadInserted::SameRef { same_source: false } => {
+                "the campaign has a lead with this reference already"
+            }
+            LeadInserted::SamePhone { same_source: false } => {
+                "the campaign has a lead with this phone number already"
+            }
+        };
+        tally.duplicate += 1;
+        let line = lead.source.as_ref().map_or(0, |s| s.line);
+        errors.push(RowError {
+            import: of.id.clone(),
+            line,
+            code: "duplicate".to_owned(),
+            message: message.to_owned(),
+        });
+    }
+    fleet.store.insert_row_errors(&errors).await?;
+    fleet.store.tally_import(&of.id, of.batch, tally).await?;
+    if campaign.state == CampaignState::Done && tally.accepted > 0 {
+        // It had finished only because there was nothing left to dial.
+        let change = CampaignChange {
+            state: Some(CampaignState::Running),
+            wake: Some(now),
+            at: now,
+            limit: None,
+        };
+        fleet
+            .store
+            .change_campaign(&campaign.id, campaign.generation, change)
+            .await?;
+    }
+    finish_if_complete(fleet, &of.id).await?;
+    fleet.store.wake(&[(campaign.id, now)]).await?;
+    fleet.metrics.lead_rows("accepted", tally.accepted);
+    fleet.metrics.lead_rows("duplicate", tally.duplicate);
+    fleet.metrics.lead_rows("rejected", tally.rejected);
+    Ok(Ingested::Done(tally))
+}
+
+/// A batch that a customer published directly gets an import of its own, named after its message.
+async fn direct_import(
+    fleet: &Fleet,
+    campaign: &Campaign,
+    message_id: &str,
+) -> Result<BatchOf, StoreError> {
+    let now = fleet.clock.now();
+    let id = ImportId::parse(format!("imp_direct_{message_id}"))
+        .unwrap_or_else(|_| ImportId::mint(now, fleet.entropy.id_bits()));
+    let import = Import {
+        id: id.clone(),
+        tenant: campaign.tenant.clone(),
+        campaign: campaign.id.clone(),
+        state: ImportState::Open,
+        batches: Some(1),
+        tallies: BTreeMap::new(),
+        unreadable: 0,
+        refused: None,
+        created_at: now,
+        done_at: None,
+    };
+    fleet.store.insert_import(&import).await?;
+    Ok(BatchOf { id, batch: 0 })
+}
+
+fn lead_of(
+    campaign: &Campaign,
+    row: &LeadRow,
+    source: Source,
+    now: Timestamp,
+) -> Result<Lead, BadRow> {
+    let line = source.line;
+    let bad = |code, message: String| BadRow {
+        line,
+        code,
+        message,
+    };
+    let phone =
+        E164::parse(&row.phone, campaign.region).map_err(|e| bad("bad_phone", e.to_string()))?;
+    let reference = row.reference.as_deref().unwrap_or(phone.as_str());
+    let id = LeadId::new(&campaign.id, reference).map_err(|e| bad("bad_ref", e.to_string()))?;
+    let zones = match &row.timezone {
+        Some(text) => vec![Zone::parse(text).map_err(|e| bad("bad_timezone", e.to_string()))?],
+        None => zones_of(&phone).into_iter().map(Zone::from).collect(),
+    };
+    let priority = match &row.priority {
+        None => DEFAULT_PRIORITY,
+        Some(written) => {
+            let number = match written {
+                Written::Number(n) => u8::try_from(*n).ok(),
+                Written::Text(text) => text.trim().parse().ok(),
+            };
+            let within = number.filter(|p| *p <= MAX_PRIORITY);
+            within.ok_or_else(|| {
+                bad(
+                    "bad_priority",
+                    format!("the priority must be a whole number from 0 to {MAX_PRIORITY}"),
+                )
+            })?
+        }
+    };
+    if row.vars.len() > MAX_VARS
+        || row
+            .vars
+            .iter()
+            .any(|(k, v)| k.len() > 200 || v.chars().count() > MAX_VAR_LEN)
+    {
+        return Err(bad(
+            "bad_vars",
+            format!("a lead has at most {MAX_VARS} variables of {MAX_VAR_LEN} characters"),
+        ));
+    }
+    Ok(Lead {
+        id,
+        campaign: campaign.id.clone(),
+        tenant: campaign.tenant.clone(),
+        phone,
+        zones,
+        vars: row.vars.clone(),
+        priority,
+        state: LeadState::Ready,
+        due_at: now,
+        n: 0,
+        budget_used: 0,
+        outcomes: BTreeMap::new(),
+        last_outcome: None,
+        reason: None,
+        claim: None,
+        claimed_at: None,
+        source: Some(source),
+        created_at: now,
+    })
+}

@@ -1,0 +1,452 @@
+//! Lead files at the door: CSV and NDJSON, read row by row, every bad row named with its line.
+//!
+//! A file is refused whole only when no row of it can be trusted: it is empty, not text, or its
+//! header names no phone column. Everything else is a matter of single rows.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use dialfleet_domain::lead::{MAX_VAR_LEN, MAX_VARS};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::message::{LeadRow, Written};
+
+/// Bytes a file may have.
+pub const MAX_FILE: usize = 64 * 1024 * 1024;
+/// Columns a file may have.
+const MAX_COLUMNS: usize = MAX_VARS + 4;
+
+/// Why a file is refused whole.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Unusable {
+    /// Nothing in it.
+    #[error("the file is empty")]
+    Empty,
+    /// A header and nothing else.
+    #[error("the file has a header but no rows")]
+    NoRows,
+    /// Not text.
+    #[error("the file is not text: save it as CSV in UTF-8")]
+    NotText,
+    /// No phone column.
+    #[error(
+        "the header has no column \"phone\" (it has: {0}); name the column with the numbers \"phone\""
+    )]
+    NoPhone(String),
+    /// Two columns of the same name.
+    #[error("the header has the column \"{0}\" twice")]
+    TwiceNamed(String),
+    /// A column without a name.
+    #[error("column {0} of the header has no name")]
+    Unnamed(usize),
+    /// Too many columns.
+    #[error("the header has more than {MAX_COLUMNS} columns")]
+    TooManyColumns,
+    /// Larger than we take.
+    #[error("the file is larger than {} MiB; split it", MAX_FILE / 1024 / 1024)]
+    TooLarge,
+}
+
+/// A row that could not even be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRow {
+    /// Its line; the header is line 1.
+    pub line: u64,
+    /// A stable code.
+    pub code: &'static str,
+    /// A sentence for whoever made the file.
+    pub message: String,
+}
+
+/// The form of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Comma, semicolon or tab separated, with a header.
+    Csv,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+/// The rows of a file.
+pub type Rows<'a> = Box<dyn Iterator<Item = Result<LeadRow, BadRow>> + Send + 'a>;
+
+/// Opens a file. UTF-8 with or without a byte order mark, and UTF-16 with one, as spreadsheets
+/// write it.
+///
+/// # Errors
+/// The file is unusable as a whole.
+pub fn open(bytes: &[u8], format: Format) -> Result<Rows<'_>, Unusable> {
+    if bytes.len() > MAX_FILE {
+        return Err(Unusable::TooLarge);
+    }
+    let text = decode(bytes)?;
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Err(Unusable::Empty);
+    }
+    match format {
+        Format::Csv => csv_rows(text),
+        Format::Ndjson => Ok(ndjson_rows(text)),
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Unusable> {
+    let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+        char::decode_utf16(units)
+            .collect::<Result<String, _>>()
+            .map_err(|_| Unusable::NotText)
+    };
+    match bytes {
+        [0xEF, 0xBB, 0xBF, rest @ ..] => Ok(Cow::Borrowed(rest)),
+        [0xFF, 0xFE, rest @ ..] => Ok(Cow::Owned(utf16(rest, u16::from_le_bytes)?.into_bytes())),
+        [0xFE, 0xFF, rest @ ..] => Ok(Cow::Owned(utf16(rest, u16::from_be_bytes)?.into_bytes())),
+        // A NUL in the beginning: UTF-16 without its mark, a spreadsheet's own format, an archive.
+        _ if bytes.iter().take(4096).any(|b| *b == 0) || bytes.starts_with(b"PK\x03\x04") => {
+            Err(Unusable::NotText)
+        }
+        _ => Ok(Cow::Borrowed(bytes)),
+    }
+}
+
+fn csv_rows(text: Cow<'_, [u8]>) -> Result<Rows<'_>, Unusable> {
+    let first_line = text
+        .split(|b| *b == b'\n')
+        .find(|l| !l.trim_ascii().is_empty())
+        .unwrap_or_default();
+    let delimiter = [b',', b';', b'\t']
+        .into_iter()
+        .max_by_key(|d| (first_line.iter().filter(|b| *b == d).count(), *d == b','))
+        .unwrap_or(b',');
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .flexible(true)
+        .has_headers(false)
+        .from_reader(std::io::Cursor::new(text));
+    let mut header = csv::ByteRecord::new();
+    if !reader
+        .read_byte_record(&mut header)
+        .map_err(|_| Unusable::NotText)?
+    {
+        return Err(Unusable::Empty);
+    }
+    let columns = columns(&header)?;
+    let mut record = csv::ByteRecord::new();
+    let mut rows = std::iter::from_fn(move || {
+        loop {
+            match reader.read_byte_record(&mut record) {
+                Ok(false) => return None,
+                Ok(true) => {
+                    let line = record.position().map_or(0, csv::Position::line);
+                    if record.iter().all(|field| field.trim_ascii().is_empty()) {
+                        continue;
+                    }
+                    return Some(row(&columns, &record, line));
+                }
+                Err(error) => {
+                    let line = error.position().map_or(0, csv::Position::line);
+                    return Some(Err(BadRow {
+                        line,
+                        code: "unreadable",
+                        message: "the row cannot be read as CSV".to_owned(),
+                    }));
+                }
+            }
+        }
+    })
+    .peekable();
+    if rows.peek().is_none() {
+        return Err(Unusable::NoRows);
+    }
+    Ok(Box::new(rows))
+}
+
+fn columns(header: &csv::ByteRecord) -> Result<Vec<String>, Unusable> {
+    if header.len() > MAX_COLUMNS {
+        return Err(Unusable::TooManyColumns);
+    }
+    let mut columns: Vec<String> = Vec::with_capacity(header.len());
+    for (i, field) in header.iter().enumerate() {
+        let name = std::str::from_utf8(field)
+            .map_err(|_| Unusable::NotText)?
+            .trim();
+        let known = ["phone", "ref", "timezone", "priority"]
+            .into_iter()
+            .find(|k| name.eq_ignore_ascii_case(k));
+        let name = known.unwrap_or(name).to_owned();
+        if name.is_empty() {
+            // Spreadsheets leave empty columns at the right; anywhere else it is a mistake.
+            if header.iter().skip(i).all(|f| f.trim_ascii().is_empty()) {
+                break;
+            }
+            return Err(Unusable::Unnamed(i + 1));
+        }
+        if columns.contains(&name) {
+            return Err(Unusable::TwiceNamed(name));
+        }
+        columns.push(name);
+    }
+    if columns.iter().any(|c| c == "phone") {
+        Ok(columns)
+    } else {
+        Err(Unusable::NoPhone(columns.join(", ")))
+    }
+}
+
+fn row(columns: &[String], record: &csv::ByteRecord, line: u64) -> Result<LeadRow, BadRow> {
+    let bad = |code, message| {
+        Err(BadRow {
+            line,
+            code,
+            message,
+        })
+    };
+    let extra = record
+        .iter()
+        .skip(columns.len())
+        .filter(|f| !f.trim_ascii().is_empty())
+        .count();
+    if extra > 0 {
+        return bad(
+            "too_many_fields",
+            format!(
+                "the row has {} fields and the header {}; is a comma not quoted?",
+                record.len(),
+                columns.len()
+            ),
+        );
+    }
+    let mut row = LeadRow {
+        line: Some(line),
+        ..LeadRow::default()
+    };
+    for (column, field) in columns.iter().zip(record) {
+        let Ok(text) = std::str::from_utf8(field) else {
+            return bad(
+                "not_utf8",
+                format!("the column \"{column}\" is not UTF-8 text; save the file as UTF-8"),
+            );
+        };
+        let text = text.trim();
+        if text.is_empty() {
+            continue;
+        }
+        match column.as_str() {
+            "phone" => row.phone = text.to_owned(),
+            "ref" => row.reference = Some(text.to_owned()),
+            "timezone" => row.timezone = Some(text.to_owned()),
+            "priority" => row.priority = Some(Written::Text(text.to_owned())),
+            _ if text.chars().count() > MAX_VAR_LEN => {
+                return bad(
+                    "value_too_long",
+                    format!("the column \"{column}\" has more than {MAX_VAR_LEN} characters"),
+                );
+            }
+            _ => {
+                row.vars.insert(column.clone(), text.to_owned());
+            }
+        }
+    }
+    if row.phone.is_empty() {
+        return bad("no_phone", "the row has no phone number".to_owned());
+    }
+    Ok(row)
+}
+
+fn ndjson_rows(text: Cow<'_, [u8]>) -> Rows<'_> {
+    let mut line = 0;
+    let mut at = 0;
+    Box::new(std::iter::from_fn(move || {
+        loop {
+            if at >= text.len() {
+                return None;
+            }
+            let end = text[at..]
+                .iter()
+                .position(|b| *b == b'\n')
+                .map_or(text.len(), |n| at + n);
+            let raw = text[at..end].trim_ascii();
+            let parsed = (!raw.is_empty()).then(|| object(raw, line + 1));
+            line += 1;
+            at = end + 1;
+            if parsed.is_some() {
+                return parsed;
+            }
+        }
+    }))
+}
+
+fn object(raw: &[u8], line: u64) -> Result<LeadRow, BadRow> {
+    let bad = |code, message: String| BadRow {
+        line,
+        code,
+        message,
+    };
+    let value: Value = serde_json::from_slice(raw)
+        .map_err(|e| bad("unreadable", format!("the line is not JSON: {e}")))?;
+    let Value::Object(fields) = value else {
+        return Err(bad(
+            "unreadable",
+            "the line is not a JSON object".to_owned(),
+        ));
+    };
+    let mut row = LeadRow {
+        line: Some(line),
+        ..LeadRow::default()
+    };
+    let mut vars = BTreeMap::new();
+    for (name, value) in fields {
+        let text = match value {
+            Value::Null => continue,
+            Value::String(text) => text.trim().to_owned(),
+            Value::Bool(b) => b.to_string(),
+            Value::Number(n) => n.to_string(),
+            Value::Object(nested) if name == "vars" => {
+                for (key, value) in nested {
+                    vars.insert(
+                        key,
+                        value
+                            .as_str()
+                            .map_or_else(|| value.to_string(), str::to_owned),
+                    );
+                }
+                continue;
+            }
+            Value::Array(_) | Value::Object(_) => {
+                return Err(bad(
+                    "bad_value",
+                    format!("\"{name}\" must be text or a number"),
+                ));
+            }
+        };
+        match name.as_str() {
+            "phone" => row.phone = text,
+            "ref" => row.reference = Some(text),
+            "timezone" => row.timezone = Some(text),
+            "priority" => row.priority = Some(Written::Text(text)),
+            _ => {
+                vars.insert(name, text);
+            }
+        }
+    }
+    if let Some((name, _)) = vars.iter().find(|(_, v)| v.chars().count() > MAX_VAR_LEN) {
+        return Err(bad(
+            "value_too_long",
+            format!("\"{name}\" has more than {MAX_VAR_LEN} characters"),
+        ));
+    }
+    if vars.len() > MAX_VARS {
+        return Err(bad(
+            "too_many_vars",
+            format!("the line has more than {MAX_VARS} variables"),
+        ));
+    }
+    if row.phone.is_empty() {
+        return Err(bad("no_phone", "the line has no phone number".to_owned()));
+    }
+    row.vars = vars;
+    Ok(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(bytes: &[u8], format: Format) -> Vec<Result<LeadRow, BadRow>> {
+        open(bytes, format).expect("usable").collect()
+    }
+
+    #[test]
+    fn a_file_as_spreadsheets_write_it() {
+        let file = "\u{feff}Phone,ref,name,note\r\n+442079460119,a1,\"Smith, J\",\"two\nlines\"\r\n\r\n+442079460120,,O'Neil,\r\n";
+        let rows = all(file.as_bytes(), Format::Csv);
+        assert_eq!(rows.len(), 2);
+        let first = rows[0].as_ref().expect("good");
+        assert_eq!(
+            (first.phone.as_str(), first.line),
+            ("+442079460119", Some(2))
+        );
+        assert_eq!(first.vars["name"], "Smith, J");
+        let second = rows[1].as_ref().expect("good");
+        assert_eq!(
+            second.line,
+            Some(5),
+            "a quoted line break and an empty line count"
+        );
+        assert_eq!(second.reference, None);
+    }
+
+    #[test]
+    fn bad_rows_are_named_and_good_ones_kept() {
+        let rows = all(
+            b"phone,name\n+442079460119,Ren\xe9\n,nobody\n+442079460121,a,b\n+442079460122,ok\n",
+            Format::Csv,
+        );
+        let codes: Vec<_> = rows
+            .iter()
+            .map(|r| r.as_ref().map(|_| ()).map_err(|b| (b.line, b.code)))
+            .collect();
+        assert_eq!(
+            codes,
+            [
+                Err((2, "not_utf8")),
+                Err((3, "no_phone")),
+                Err((4, "too_many_fields")),
+                Ok(())
+            ]
+        );
+    }
+
+    #[test]
+    fn semicolons_tabs_and_utf16() {
+        assert_eq!(all(b"name;phone\nx;+442079460119\n", Format::Csv).len(), 1);
+        assert_eq!(
+            all(b"name\tphone\nx\t+442079460119\n", Format::Csv).len(),
+            1
+        );
+        let mut utf16 = vec![0xFF, 0xFE];
+        utf16.extend(
+            "phone\n+442079460119\n"
+                .encode_utf16()
+                .flat_map(u16::to_le_bytes),
+        );
+        assert_eq!(
+            all(&utf16, Format::Csv)[0].as_ref().expect("good").phone,
+            "+442079460119"
+        );
+    }
+
+    #[test]
+    fn unusable_files_are_refused_with_one_sentence() {
+        let refused = |bytes: &[u8]| open(bytes, Format::Csv).map(|_| ()).expect_err("unusable");
+        assert_eq!(refused(b""), Unusable::Empty);
+        assert_eq!(refused(b" \r\n\n"), Unusable::Empty);
+        assert_eq!(refused(b"phone\n"), Unusable::NoRows);
+        assert_eq!(refused(b"PK\x03\x04rest"), Unusable::NotText);
+        assert_eq!(
+            refused(b"number,name\n1,2\n"),
+            Unusable::NoPhone("number, name".to_owned())
+        );
+        assert_eq!(
+            refused(b"phone,phone\n1,2\n"),
+            Unusable::TwiceNamed("phone".to_owned())
+        );
+        assert_eq!(refused(b"phone,,x\n1,2\n"), Unusable::Unnamed(2));
+        assert_eq!(refused(b"ph\xe9,phone\n1,2\n"), Unusable::NotText);
+    }
+
+    #[test]
+    fn json_lines() {
+        let rows = all(b"{\"phone\":\"+442079460119\",\"age\":7,\"vars\":{\"x\":\"y\"}}\n\nnot json\n[1]\n{\"phone\":1,\"a\":[]}\n", Format::Ndjson);
+        let first = rows[0].as_ref().expect("good");
+        assert_eq!(
+            (first.vars["age"].as_str(), first.vars["x"].as_str()),
+            ("7", "y")
+        );
+        let lines: Vec<_> = rows[1..]
+            .iter()
+            .map(|r| r.as_ref().expect_err("bad").line)
+            .collect();
+        assert_eq!(lines, [3, 4, 5]);
+    }
+}

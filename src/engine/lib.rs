@@ -1,0 +1,28 @@
+//! The engine: ports to the world and the use cases between them, one verb a file.
+//!
+//! Read [`fill_slot`] first: it is the dial protocol. Then [`apply_events`] (what the carriers say),
+//! [`plan`] (when to look at a campaign) and [`sweep`] (repair).
+#![warn(missing_docs, clippy::wildcard_enum_match_arm)]
+
+pub mod apply_events;
+pub mod audit;
+pub mod compare;
+pub mod dialer;
+pub mod fill_slot;
+pub mod fleet;
+pub mod ingest;
+pub mod intake;
+pub mod message;
+pub mod order;
+pub mod pace;
+pub mod plan;
+pub mod port;
+pub mod receive;
+pub mod ring;
+pub mod role;
+pub mod sweep;
+pub mod todo;
+pub mod token;
+
+pub use fleet::{Fleet, Settings};
+pub use role::Role;

@@ -1,0 +1,342 @@
+//! What campaign managers order: make, start, pause, resume, drain, stop, change the limit, and the
+//! do-not-call list.
+
+use dialfleet_domain::call::CallState;
+use dialfleet_domain::campaign::{
+    Amd, BadOrder, Campaign, CampaignState, DEFAULT_CONCURRENCY, FormerLimit, LIMIT_GRACE,
+    MAX_CONCURRENCY, Order,
+};
+use dialfleet_domain::flow::Flow;
+use dialfleet_domain::id::{CampaignId, CarrierId, TenantId};
+use dialfleet_domain::phone::{E164, Region};
+use dialfleet_domain::retry::RetryPolicy;
+use dialfleet_domain::schedule::Schedule;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::fleet::Fleet;
+use crate::message::Control;
+use crate::port::store::{CampaignChange, DoNotCall, StoreError};
+use crate::todo;
+
+/// Turns of a compare-and-set against other managers.
+const TRIES: usize = 20;
+
+/// A campaign as its manager describes it. Also the form of a campaign file (TOML).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCampaign {
+    /// What people call it: 1 to 200 characters.
+    pub name: String,
+    /// Concurrent calls at most: 1 to 1,000, 5 by default.
+    #[serde(default = "default_concurrency")]
+    pub concurrency: u32,
+    /// Its share when campaigns compete for a carrier: 1 to 100.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Carriers in fallback order; empty or absent means every configured one.
+    #[serde(default)]
+    pub carriers: Vec<CarrierId>,
+    /// Caller ids to show; empty or absent means the carrier's own.
+    #[serde(default)]
+    pub caller_ids: Vec<E164>,
+    /// The country of numbers written without one, such as `GB`.
+    #[serde(default)]
+    pub region: Option<Region>,
+    /// When it may call, in each person's own time; absent means at any time.
+    #[serde(default)]
+    pub schedule: Option<Schedule>,
+    /// When a lead is dialed again.
+    #[serde(default)]
+    pub retry: RetryPolicy,
+    /// What is said.
+    #[serde(default)]
+    pub flow: Flow,
+    /// Answering-machine detection.
+    #[serde(default)]
+    pub amd: Amd,
+    /// Seconds a telephone may ring: 5 to 120, 30 by default.
+    #[serde(default = "default_ring")]
+    pub ring_timeout_s: u32,
+    /// Seconds a call may last: 10 to 14,400, 600 by default.
+    #[serde(default = "default_talk")]
+    pub max_duration_s: u32,
+}
+
+const fn default_concurrency() -> u32 {
+    DEFAULT_CONCURRENCY
+}
+const fn one() -> u32 {
+    1
+}
+const fn default_ring() -> u32 {
+    30
+}
+const fn default_talk() -> u32 {
+    600
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, Error)]
+pub enum OrderError {
+    /// There is no such campaign.
+    #[error("there is no such campaign")]
+    NotFound,
+    /// A field has a value that cannot be.
+    #[error("{field}: {why}")]
+    Invalid {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// The order makes no sense now.
+    #[error(transparent)]
+    State(#[from] BadOrder),
+    /// Others changed the campaign again and again.
+    #[error("the campaign is being changed by others; try again")]
+    Contended,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Makes a campaign, in state draft.
+///
+/// # Errors
+/// A field is out of bounds, or the store failed.
+pub async fn create(
+    fleet: &Fleet,
+    tenant: &TenantId,
+    new: NewCampaign,
+) -> Result<Campaign, OrderError> {
+    check(fleet, &new)?;
+    let now = fleet.clock.now();
+    let campaign = Campaign {
+        id: CampaignId::mint(now, fleet.entropy.id_bits()),
+        tenant: tenant.clone(),
+        name: new.name.trim().to_owned(),
+        state: CampaignState::Draft,
+        generation: 1,
+        limit: new.concurrency,
+        former_limit: None,
+        weight: new.weight,
+        carriers: new.carriers,
+        caller_ids: new.caller_ids,
+        region: new.region,
+        schedule: new.schedule,
+        retry: new.retry,
+        flow: new.flow,
+        amd: new.amd,
+        ring_timeout_s: new.ring_timeout_s,
+        max_duration_s: new.max_duration_s,
+        wake_at: None,
+        wake_seq: 0,
+        created_at: now,
+        changed_at: now,
+    };
+    fleet.store.insert_campaign(&campaign).await?;
+    tracing::info!(campaign = %campaign.id, "created");
+    Ok(campaign)
+}
+
+fn check(fleet: &Fleet, new: &NewCampaign) -> Result<(), OrderError> {
+    let invalid = |field, why: String| Err(OrderError::Invalid { field, why });
+    let within = |field, value: u32, min: u32, max: u32| {
+        if (min..=max).contains(&value) {
+            Ok(())
+        } else {
+            invalid(field, format!("must be {min} to {max}, not {value}"))
+        }
+    };
+    let length = new.name.trim().chars().count();
+    if !(1..=200).contains(&length) {
+        return invalid("name", "needs 1 to 200 characters".to_owned());
+    }
+    within("concurrency", new.concurrency, 1, MAX_CONCURRENCY)?;
+    within("weight", new.weight, 1, 100)?;
+    within("ring_timeout_s", new.ring_timeout_s, 5, 120)?;
+    within("max_duration_s", new.max_duration_s, 10, 14_400)?;
+    new.flow.check().or_else(|why| invalid("flow", why))?;
+    for carrier in &new.carriers {
+        if !fleet.carriers.contains_key(carrier) {
+            let known: Vec<&str> = fleet.carriers.keys().map(CarrierId::as_str).collect();
+            return invalid(
+                "carriers",
+                format!(
+                    "{carrier} is not configured; there are: {}",
+                    known.join(", ")
+                ),
+            );
+        }
+    }
+    for id in &new.caller_ids {
+        if !fleet
+            .carriers
+            .values()
+            .any(|c| c.profile().caller_ids.contains(id))
+        {
+            return invalid(
+                "caller_ids",
+                "one of them belongs to no configured carrier".to_owned(),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Carries out an order. Once it returns, no worker begins a call that the new state forbids; calls
+/// whose request is already under way may still appear for up to the fence (3 s) and the request
+/// time-out (6 s), and show as `intent` until they do.
+///
+/// # Errors
+/// See [`OrderError`].
+pub async fn order(
+    fleet: &Fleet,
+    tenant: &TenantId,
+    id: &CampaignId,
+    order: Order,
+) -> Result<Campaign, OrderError> {
+    for _ in 0..TRIES {
+        let campaign = read(fleet, tenant, id).await?;
+        let next = order.apply(campaign.state)?;
+        let now = fleet.clock.now();
+        let wake = matches!(next, CampaignState::Running | CampaignState::Draining).then_some(now);
+        let change = CampaignChange {
+            state: Some(next),
+            wake,
+            at: now,
+            limit: None,
+        };
+        let Some(changed) = fleet
+            .store
+            .change_campaign(id, campaign.generation, change)
+            .await?
+        else {
+            continue;
+        };
+        tracing::info!(campaign = %id, order = order.name(), state = next.name(), "ordered");
+        announce(fleet, id).await;
+        if next == CampaignState::Stopped {
+            for attempt in fleet.store.live_attempts(id).await? {
+                todo::hang_up(fleet, attempt).await?;
+            }
+        }
+        return Ok(changed);
+    }
+    Err(OrderError::Contended)
+}
+
+/// Changes how many concurrent calls a campaign may have. A lower limit lets live calls finish.
+///
+/// # Errors
+/// See [`OrderError`].
+pub async fn set_limit(
+    fleet: &Fleet,
+    tenant: &TenantId,
+    id: &CampaignId,
+    limit: u32,
+) -> Result<Campaign, OrderError> {
+    if !(1..=MAX_CONCURRENCY).contains(&limit) {
+        return Err(OrderError::Invalid {
+            field: "concurrency",
+            why: format!("must be 1 to {MAX_CONCURRENCY}, not {limit}"),
+        });
+    }
+    for _ in 0..TRIES {
+        let campaign = read(fleet, tenant, id).await?;
+        let now = fleet.clock.now();
+        let in_force = campaign.limit_in_force(now);
+        let former = (in_force > limit).then_some(FormerLimit {
+            limit: in_force,
+            until: now + LIMIT_GRACE,
+        });
+        let wake = campaign.state.may_dial().then_some(now);
+        let change = CampaignChange {
+            limit: Some((limit, former)),
+            wake,
+            at: now,
+            state: None,
+        };
+        if let Some(changed) = fleet
+            .store
+            .change_campaign(id, campaign.generation, change)
+            .await?
+        {
+            announce(fleet, id).await;
+            return Ok(changed);
+        }
+    }
+    Err(OrderError::Contended)
+}
+
+/// Whether calls of a campaign that no longer dials may still appear.
+///
+/// # Errors
+/// The store failed.
+pub async fn is_settling(fleet: &Fleet, campaign: &Campaign) -> Result<bool, StoreError> {
+    if matches!(
+        campaign.state,
+        CampaignState::Paused | CampaignState::Stopped
+    ) {
+        let live = fleet.store.live_attempts(&campaign.id).await?;
+        return Ok(live.iter().any(|a| a.state == CallState::Intent));
+    }
+    Ok(false)
+}
+
+/// Puts a phone on the tenant's do-not-call list: durable first, then everybody is told, then calls
+/// to it are ended.
+///
+/// # Errors
+/// The store failed; the phone may or may not be on the list.
+pub async fn add_do_not_call(
+    fleet: &Fleet,
+    tenant: &TenantId,
+    phones: &[E164],
+    source: &str,
+) -> Result<(), StoreError> {
+    let at = fleet.clock.now();
+    let entries: Vec<DoNotCall> = phones
+        .iter()
+        .map(|phone| DoNotCall {
+            tenant: tenant.clone(),
+            phone: phone.clone(),
+            source: source.to_owned(),
+            at,
+        })
+        .collect();
+    fleet.store.add_do_not_call(&entries).await?;
+    for phone in phones {
+        let control = Control::DoNotCall {
+            tenant: tenant.clone(),
+            phone: phone.clone(),
+        };
+        if let Err(error) = fleet.queue.broadcast(control.encode()).await {
+            tracing::warn!(%error, "an opt-out was not broadcast; every worker reads the list before each call");
+        }
+        for attempt in fleet.store.live_by_phone(tenant, phone).await? {
+            todo::hang_up(fleet, attempt).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn read(fleet: &Fleet, tenant: &TenantId, id: &CampaignId) -> Result<Campaign, OrderError> {
+    fleet
+        .campaign(id)
+        .await?
+        .filter(|c| c.tenant == *tenant)
+        .ok_or(OrderError::NotFound)
+}
+
+/// Tells every process that a campaign changed. A hint: nobody's safety depends on it.
+pub(crate) async fn announce(fleet: &Fleet, id: &CampaignId) {
+    let control = Control::Campaign {
+        campaign: id.clone(),
+    };
+    if let Err(error) = fleet.queue.broadcast(control.encode()).await {
+        tracing::debug!(%error, "a control message was not sent");
+    }
+}

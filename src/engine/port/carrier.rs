@@ -1,0 +1,208 @@
+//! A telephone carrier. Exactly one method can make a telephone ring: [`Carrier::dial`].
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use dialfleet_domain::call::{Ending, Party, Refusal};
+use dialfleet_domain::campaign::AmdMode;
+use dialfleet_domain::flow::Flow;
+use dialfleet_domain::id::{AttemptId, CarrierCallId, CarrierId};
+use dialfleet_domain::phone::E164;
+use dialfleet_domain::time::Timestamp;
+use thiserror::Error;
+
+/// What a carrier can and cannot do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// It can be asked what became of a call, and for lists. Without it an unclear attempt is never
+    /// dialed again by itself.
+    pub pollable: bool,
+    /// It says when the telephone begins to ring.
+    pub ringing_event: bool,
+    /// It can be told the maximum duration of a call.
+    pub limits_duration: bool,
+    /// The longest it may hold an accepted call back before placing it. Proof of absence must be
+    /// older than this.
+    pub queue_bound: Duration,
+}
+
+/// A carrier as configured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CarrierProfile {
+    /// Its id in carriers.toml.
+    pub id: CarrierId,
+    /// `twilio`, …
+    pub kind: &'static str,
+    /// Calls per second at most, over the whole fleet.
+    pub cps: f64,
+    /// Concurrent calls at most, over the whole fleet.
+    pub channels: Option<u32>,
+    /// Caller ids we own there.
+    pub caller_ids: Vec<E164>,
+    /// Preference when a campaign names no order.
+    pub weight: u32,
+    /// What it can do.
+    pub capabilities: Capabilities,
+}
+
+/// A call to place.
+#[derive(Debug, Clone)]
+pub struct DialRequest {
+    /// For which attempt.
+    pub attempt: AttemptId,
+    /// For which leg of it.
+    pub leg: u8,
+    /// Whom to ring.
+    pub to: E164,
+    /// The caller id.
+    pub from: E164,
+    /// How long it may ring.
+    pub ring_timeout_s: u32,
+    /// How long it may last.
+    pub max_duration_s: u32,
+    /// What happens after the answer.
+    pub flow: Flow,
+    /// Answering-machine detection.
+    pub amd: AmdMode,
+    /// Where the carrier reports: a full URL that proves the attempt and the leg.
+    pub callback_url: String,
+}
+
+/// The answer to [`Carrier::dial`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DialAnswer {
+    /// The carrier has the call.
+    Accepted {
+        /// Its name for it.
+        call_id: CarrierCallId,
+        /// How long it means to hold it back.
+        queued_for: Duration,
+    },
+    /// Definitely not placed.
+    Refused(Refusal),
+    /// Sent, and nobody knows: never send it again.
+    Unclear(String),
+}
+
+/// Why a question was not answered.
+#[derive(Debug, Error)]
+pub enum CarrierError {
+    /// No such call. Says nothing about whether it ever existed.
+    #[error("the carrier does not know the call")]
+    NotFound,
+    /// It has ended already (when asked to hang up).
+    #[error("the call has ended already")]
+    AlreadyEnded,
+    /// Credentials were refused.
+    #[error("the carrier refused our credentials: {0}")]
+    Unauthorized(String),
+    /// Network, time-out, 5xx, rate limit, a partial or unreadable answer.
+    #[error("the carrier did not answer properly: {0}")]
+    Unavailable(String),
+    /// This carrier cannot be asked that.
+    #[error("the carrier has no such interface")]
+    Unsupported,
+}
+
+/// How a call stands, by a callback or by the carrier's own record.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum CallStatus {
+    /// Queued or initiated.
+    Initiated,
+    /// Ringing.
+    Ringing,
+    /// Answered.
+    Answered,
+    /// Detection spoke; says nothing about the state.
+    Party {
+        /// Who answered.
+        party: Party,
+    },
+    /// Over.
+    Ended {
+        /// How.
+        ending: Ending,
+        /// Connected seconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        duration_s: Option<u32>,
+        /// SIP final response.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sip: Option<u16>,
+    },
+}
+
+/// A call in the carrier's own records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRecord {
+    /// The carrier's name for it.
+    pub call_id: CarrierCallId,
+    /// Whom it rings, as the carrier wrote it.
+    pub to: String,
+    /// The caller id, as the carrier wrote it.
+    pub from: String,
+    /// When the carrier made the record, if it says so.
+    pub created_at: Option<Timestamp>,
+    /// How it stands.
+    pub status: CallStatus,
+}
+
+/// An HTTP request as it came, for [`Carrier::read_callback`].
+#[derive(Debug, Clone)]
+pub struct RawCallback {
+    /// The full public URL that the carrier called: our configured public base, then path and query
+    /// as received.
+    pub url: String,
+    /// Header names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The raw body.
+    pub body: Bytes,
+}
+
+/// What a genuine callback said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallbackNews {
+    /// Unique per event of this carrier, the same on a repeated delivery.
+    pub event_key: String,
+    /// Which call.
+    pub call_id: CarrierCallId,
+    /// What happened, in order.
+    pub statuses: Vec<CallStatus>,
+}
+
+/// Why a callback was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CallbackRefused {
+    /// The signature is missing or wrong: 403.
+    #[error("the signature is missing or wrong")]
+    Forged,
+    /// Genuine, but not understood: 400.
+    #[error("the callback cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// A carrier account.
+#[async_trait]
+pub trait Carrier: Send + Sync {
+    /// What was configured.
+    fn profile(&self) -> &CarrierProfile;
+    /// Places a call: exactly one request leaves, whatever happens; never retried, never redirected.
+    async fn dial(&self, request: &DialRequest) -> DialAnswer;
+    /// Ends a call. `Ok` when the carrier confirmed that it is over or ending.
+    async fn hang_up(&self, call: &CarrierCallId) -> Result<(), CarrierError>;
+    /// What the carrier's own record says about a call.
+    async fn look(&self, call: &CarrierCallId) -> Result<CallRecord, CarrierError>;
+    /// Every record of calls `from` → `to`, newest first, all pages. A partial answer is an error.
+    async fn find(&self, to: &E164, from: &E164) -> Result<Vec<CallRecord>, CarrierError>;
+    /// Every call that is live now, all pages. A partial answer is an error.
+    async fn live(&self) -> Result<Vec<CallRecord>, CarrierError>;
+    /// Verifies and reads a callback.
+    ///
+    /// # Errors
+    /// It is forged or cannot be read.
+    fn read_callback(&self, raw: &RawCallback) -> Result<CallbackNews, CallbackRefused>;
+}

@@ -1,0 +1,125 @@
+//! A carrier's callback at the door: is it genuine, and is it safe with us? Only then may the
+//! carrier be told so.
+
+use dialfleet_domain::id::CarrierId;
+use thiserror::Error;
+
+use crate::apply_events::apply_events;
+use crate::fleet::Fleet;
+use crate::message::{CallEventMessage, Payload};
+use crate::port::carrier::{CallbackRefused, RawCallback};
+
+/// Evidence kept of a body, bytes.
+const MAX_RAW: usize = 16 * 1024;
+/// Headers worth keeping as evidence.
+const KEPT_HEADERS: [&str; 4] = [
+    "content-type",
+    "user-agent",
+    "i-twilio-idempotency-token",
+    "x-forwarded-for",
+];
+
+/// Where a callback arrived: the path segments of its URL.
+#[derive(Debug, Clone, Copy)]
+pub struct Address<'a> {
+    /// `twilio`, …
+    pub kind: &'a str,
+    /// The carrier's id.
+    pub carrier: &'a str,
+    /// The attempt, base64url.
+    pub attempt: &'a str,
+    /// The leg.
+    pub leg: &'a str,
+    /// `key.mac`.
+    pub token: &'a str,
+}
+
+/// Why the carrier is not told "received".
+#[derive(Debug, Error)]
+pub enum ReceiveError {
+    /// Not one of our addresses: 404.
+    #[error("no such callback address")]
+    NoSuchAddress,
+    /// The signature is missing or wrong: 403.
+    #[error("the signature is missing or wrong")]
+    Forged,
+    /// Genuine, but not understood: 400.
+    #[error("{0}")]
+    Unreadable(String),
+    /// Neither broker nor store took it: 503, so that the carrier tries again.
+    #[error("the callback could not be kept")]
+    Unavailable,
+}
+
+/// Takes a callback: once this returns `Ok`, it will be applied.
+///
+/// # Errors
+/// See [`ReceiveError`]; nothing was changed.
+pub async fn receive(
+    fleet: &Fleet,
+    address: Address<'_>,
+    raw: &RawCallback,
+) -> Result<(), ReceiveError> {
+    let carrier_id = CarrierId::parse(address.carrier).map_err(|_| ReceiveError::NoSuchAddress)?;
+    let carrier = fleet
+        .carriers
+        .get(&carrier_id)
+        .filter(|c| c.profile().kind == address.kind)
+        .ok_or(ReceiveError::NoSuchAddress)?;
+    // The carrier's signature first: a stranger learns nothing from our addresses.
+    let news = carrier
+        .read_callback(raw)
+        .map_err(|refused| match refused {
+            CallbackRefused::Forged => {
+                fleet.metrics.callback(carrier_id.as_str(), "forged");
+                ReceiveError::Forged
+            }
+            CallbackRefused::Unreadable(why) => {
+                fleet.metrics.callback(carrier_id.as_str(), "unreadable");
+                ReceiveError::Unreadable(why)
+            }
+        })?;
+    let (attempt, leg) = fleet
+        .keys
+        .verify(&carrier_id, address.attempt, address.leg, address.token)
+        .map_err(|_| ReceiveError::NoSuchAddress)?;
+    let mut end = raw.body.len().min(MAX_RAW);
+    let text = String::from_utf8_lossy(&raw.body);
+    end = (0..=end.min(text.len()))
+        .rev()
+        .find(|i| text.is_char_boundary(*i))
+        .unwrap_or(0);
+    let event = CallEventMessage {
+        carrier: carrier_id,
+        attempt,
+        leg,
+        call_id: news.call_id,
+        event_key: news.event_key,
+        statuses: news.statuses,
+        received_at: fleet.clock.now(),
+        raw: text[..end].to_owned(),
+        headers: raw
+            .headers
+            .iter()
+            .filter(|(name, _)| KEPT_HEADERS.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.chars().take(500).collect()))
+            .collect(),
+    };
+    let mut message = event.message(format!("{}:{}", event.carrier, event.event_key));
+    dialfleet_runtime::telemetry::inject(&mut message.headers);
+    if fleet
+        .queue
+        .publish(vec![message])
+        .await
+        .iter()
+        .all(Result::is_ok)
+    {
+        return Ok(());
+    }
+    // The broker is out: do what the events worker would do.
+    fleet.metrics.callback(event.carrier.as_str(), "inline");
+    apply_events(fleet, vec![event]).await.map_err(|error| {
+        tracing::error!(%error, "a callback could be kept neither by the broker nor by the store");
+        ReceiveError::Unavailable
+    })
+}

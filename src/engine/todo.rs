@@ -1,0 +1,157 @@
+//! The commands that follow a state change. They are stored with it, executed at once by whoever
+//! wrote it, and rerun by the sweeper when that process died. Each may run twice without harm.
+
+use dialfleet_domain::call::{Attempt, Todo, Verdict};
+use dialfleet_domain::id::{AttemptId, LeadId};
+use dialfleet_domain::lead::LeadState;
+use dialfleet_domain::time::Timestamp;
+
+use crate::fleet::Fleet;
+use crate::message::FillSlot;
+use crate::port::carrier::CarrierError;
+use crate::port::store::{Answer, Cas};
+
+/// Executes an attempt's commands and removes those that are done. What fails stays for the sweeper.
+/// `freed_at`: when the event that freed the slot was received.
+pub async fn execute(fleet: &Fleet, attempt: Attempt, freed_at: Option<Timestamp>) {
+    if attempt.todo.is_empty() {
+        return;
+    }
+    let mut done = Vec::with_capacity(attempt.todo.len());
+    for todo in &attempt.todo {
+        match run(fleet, &attempt, todo, freed_at).await {
+            Ok(true) => done.push(todo.clone()),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, attempt = %attempt.id, ?todo, "a command will be tried again");
+                break;
+            }
+        }
+    }
+    if done.is_empty() {
+        return;
+    }
+    let removed = fleet.amend(attempt, |a| a.finish(&done)).await;
+    if let Err(error) = removed {
+        tracing::warn!(%error, "executed commands could not be removed; they will run again");
+    }
+}
+
+/// Executes one command. `false`: not now, keep it.
+async fn run(
+    fleet: &Fleet,
+    attempt: &Attempt,
+    todo: &Todo,
+    freed_at: Option<Timestamp>,
+) -> Answer<bool> {
+    match todo {
+        Todo::ProjectLead => {
+            project(fleet, attempt).await?;
+            Ok(true)
+        }
+        Todo::HandOff { slot } => {
+            let fill = FillSlot {
+                campaign: attempt.campaign.clone(),
+                slot: *slot,
+                generation: attempt.campaign_gen,
+                freed_at,
+            };
+            fleet.hand_off(fill).await;
+            Ok(true)
+        }
+        Todo::HangUp { carrier, call_id } => {
+            let Some(port) = fleet.carriers.get(carrier) else {
+                tracing::error!(%carrier, call = %call_id, "cannot hang up: this process does not know the carrier");
+                return Ok(false);
+            };
+            match port.hang_up(call_id).await {
+                Ok(())
+                | Err(
+                    CarrierError::AlreadyEnded | CarrierError::NotFound | CarrierError::Unsupported,
+                ) => Ok(true),
+                Err(error @ (CarrierError::Unauthorized(_) | CarrierError::Unavailable(_))) => {
+                    tracing::error!(%error, %carrier, call = %call_id, "a call could not be hung up; trying again");
+                    Ok(false)
+                }
+            }
+        }
+    }
+}
+
+/// Carries an ended attempt's outcome over to its lead, and those of earlier attempts that nobody
+/// carried over.
+async fn project(fleet: &Fleet, attempt: &Attempt) -> Answer<()> {
+    for _ in 0..100 {
+        let Some(lead) = fleet
+            .store
+            .leads(std::slice::from_ref(&attempt.lead))
+            .await?
+            .pop()
+            .flatten()
+        else {
+            tracing::error!(attempt = %attempt.id, "an attempt without its lead");
+            return Ok(());
+        };
+        if lead.n >= attempt.n || lead.state.is_final() {
+            return Ok(());
+        }
+        let earlier;
+        let next = if lead.n + 1 == attempt.n {
+            attempt
+        } else {
+            match fleet.attempt(&AttemptId::new(&lead.id, lead.n + 1)).await? {
+                Some(found) => {
+                    earlier = found;
+                    &earlier
+                }
+                None => {
+                    tracing::error!(attempt = %attempt.id, lead.n, "the attempts before this one are missing");
+                    fleet.metrics.violation("attempt_gap");
+                    return Ok(());
+                }
+            }
+        };
+        let Some(campaign) = fleet.campaign(&attempt.campaign).await? else {
+            return Ok(());
+        };
+        let now = fleet.clock.now();
+        let Some(projection) = lead.project(next, &campaign.retry, now, fleet.settings.speed)
+        else {
+            return Ok(());
+        };
+        if fleet
+            .store
+            .project_leads(std::slice::from_ref(&projection))
+            .await?
+            .first()
+            == Some(&Cas::Won)
+        {
+            fleet.metrics.call_ended(projection.outcome.name());
+            if projection.state == LeadState::Ready {
+                fleet
+                    .store
+                    .wake(&[(campaign.id, projection.due_at)])
+                    .await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Brings a lead up to date with its newest attempt (U1 said that there is one we did not know).
+pub(crate) async fn catch_up(fleet: &Fleet, lead: &LeadId) -> Answer<()> {
+    match fleet.store.newest_attempt(lead).await? {
+        Some(attempt) if attempt.outcome.is_some() => project(fleet, &attempt).await,
+        // A live one: its own end will carry it over; the claim is released by the sweeper.
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Asks for an attempt's call to be ended, durably, and tries at once.
+pub(crate) async fn hang_up(fleet: &Fleet, attempt: Attempt) -> Answer<()> {
+    let now = fleet.clock.now();
+    if let Some((attempt, Verdict::Note)) = fleet.amend(attempt, |a| a.ask_hang_up(now)).await? {
+        execute(fleet, attempt, None).await;
+    }
+    Ok(())
+}
