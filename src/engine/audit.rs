@@ -58,6 +58,30 @@ pub async fn audit(fleet: &Fleet) -> Answer<()> {
     Ok(())
 }
 
+/// The first sign of life of a process that dials: takes its share, and leaves the carriers alone until
+/// the others have taken theirs, so that all shares together never exceed the rate.
+///
+/// # Errors
+/// The store failed.
+pub async fn join(fleet: &Fleet, roles: &[&str]) -> Answer<()> {
+    let agrees = beat(fleet, roles, fleet.clock.now()).await?;
+    let alone = dialers(fleet, fleet.store.clock().await?).await? <= 1;
+    if !alone || !agrees {
+        for carrier in fleet.carriers.keys() {
+            fleet.pace.rest(carrier, PERIOD + Duration::from_secs(1));
+        }
+    }
+    Ok(())
+}
+
+async fn dialers(fleet: &Fleet, now: Timestamp) -> Answer<usize> {
+    let alive = fleet.store.workers(now - GONE).await?;
+    Ok(alive
+        .iter()
+        .filter(|w| w.roles.iter().any(|r| r == "dial"))
+        .count())
+}
+
 /// Says that this process is alive, and takes its share of the carriers' rates among those that
 /// dial. Returns whether this process's clock agrees with the store's.
 ///
@@ -86,11 +110,6 @@ pub async fn beat(fleet: &Fleet, roles: &[&str], started_at: Timestamp) -> Answe
         beat_at: there,
     };
     fleet.store.beat(&beat).await?;
-    let others = fleet.store.workers(there - GONE).await?;
-    let dialers = others
-        .iter()
-        .filter(|w| w.roles.iter().any(|r| r == "dial"))
-        .count();
-    fleet.pace.share_among(dialers.max(1));
+    fleet.pace.share_among(dialers(fleet, there).await?);
     Ok(agrees)
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use dialfleet_domain::campaign::Campaign;
-use dialfleet_domain::id::CarrierId;
+use dialfleet_domain::id::{CampaignId, CarrierId};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
@@ -91,7 +91,7 @@ impl Dialer {
             .unwrap_or_else(PoisonError::into_inner)
             .rings
             .get_mut(carrier)?
-            .next()
+            .take()
     }
 
     fn has_waiting(&self, carrier: &CarrierId) -> bool {
@@ -106,7 +106,7 @@ impl Dialer {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let mut left = std::mem::take(&mut inner.offers);
         for ring in inner.rings.values_mut() {
-            left.extend(std::iter::from_fn(|| ring.next()));
+            left.extend(std::iter::from_fn(|| ring.take()));
         }
         left
     }
@@ -172,21 +172,29 @@ async fn sort_offers(fleet: &Fleet, dialer: &Dialer) {
             () = fleet.stopping.cancelled() => return,
             () = dialer.offered.notified() => {}
         }
-        for fill in dialer.take_offers() {
-            let campaign = match fleet.campaign(&fill.campaign).await {
-                Ok(Some(campaign)) => campaign,
-                Ok(None) => continue,
-                Err(error) => {
-                    tracing::warn!(%error, "a free slot was dropped; the planner will find it");
-                    continue;
-                }
+        let offers = dialer.take_offers();
+        let mut ids: Vec<CampaignId> = offers.iter().map(|fill| fill.campaign.clone()).collect();
+        ids.sort();
+        ids.dedup();
+        let campaigns = match fleet.store.campaigns(&ids).await {
+            Ok(campaigns) => campaigns,
+            Err(error) => {
+                tracing::warn!(%error, "free slots were dropped; the planner will find them");
+                continue;
+            }
+        };
+        for fill in offers {
+            let found = ids
+                .binary_search(&fill.campaign)
+                .ok()
+                .and_then(|i| campaigns[i].as_ref());
+            let Some(campaign) = found.filter(|c| c.state.may_dial() && fill.slot < c.limit) else {
+                continue;
             };
-            if campaign.state.may_dial() && fill.slot < campaign.limit {
-                match lane_of(fleet, &campaign) {
-                    Some(carrier) => dialer.park(&carrier, fill, campaign.weight),
-                    None => {
-                        tracing::warn!(campaign = %campaign.id, "none of the campaign's carriers is configured")
-                    }
+            match lane_of(fleet, campaign) {
+                Some(carrier) => dialer.park(&carrier, fill, campaign.weight),
+                None => {
+                    tracing::warn!(campaign = %campaign.id, "none of the campaign's carriers is configured")
                 }
             }
         }

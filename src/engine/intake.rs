@@ -132,23 +132,26 @@ fn csv_rows(text: Cow<'_, [u8]>) -> Result<Rows<'_>, Unusable> {
     }
     let columns = columns(&header)?;
     let mut record = csv::ByteRecord::new();
+    let mut lines = Lines::default();
     let mut rows = std::iter::from_fn(move || {
         loop {
-            match reader.read_byte_record(&mut record) {
+            let read = reader.read_byte_record(&mut record);
+            let position = match &read {
+                Ok(_) => record.position(),
+                Err(error) => error.position(),
+            };
+            let start = position.and_then(|p| usize::try_from(p.byte()).ok());
+            let line = lines.line_at(reader.get_ref().get_ref(), start.unwrap_or(0));
+            match read {
                 Ok(false) => return None,
-                Ok(true) => {
-                    let line = record.position().map_or(0, csv::Position::line);
-                    if record.iter().all(|field| field.trim_ascii().is_empty()) {
-                        continue;
-                    }
-                    return Some(row(&columns, &record, line));
-                }
-                Err(error) => {
-                    let line = error.position().map_or(0, csv::Position::line);
+                Ok(true) if record.iter().all(|field| field.trim_ascii().is_empty()) => {}
+                Ok(true) => return Some(row(&columns, &record, line)),
+                Err(_) => {
+                    let message = "the row cannot be read as CSV".to_owned();
                     return Some(Err(BadRow {
                         line,
                         code: "unreadable",
-                        message: "the row cannot be read as CSV".to_owned(),
+                        message,
                     }));
                 }
             }
@@ -159,6 +162,30 @@ fn csv_rows(text: Cow<'_, [u8]>) -> Result<Rows<'_>, Unusable> {
         return Err(Unusable::NoRows);
     }
     Ok(Box::new(rows))
+}
+
+/// Counts lines as an editor shows them. The reader's own count lags behind at CRLF, whose second
+/// half it takes together with the next record.
+#[derive(Default)]
+struct Lines {
+    counted_to: usize,
+    newlines: u64,
+}
+
+impl Lines {
+    /// The line of the first character of the record that starts at `start`.
+    fn line_at(&mut self, text: &[u8], start: usize) -> u64 {
+        let rest = text.get(start..).unwrap_or_default();
+        let start = start
+            + rest
+                .iter()
+                .take_while(|b| matches!(b, b'\r' | b'\n'))
+                .count();
+        let passed = text.get(self.counted_to..start).unwrap_or_default();
+        self.newlines += passed.iter().map(|b| u64::from(*b == b'\n')).sum::<u64>();
+        self.counted_to = self.counted_to.max(start);
+        self.newlines + 1
+    }
 }
 
 fn columns(header: &csv::ByteRecord) -> Result<Vec<String>, Unusable> {
@@ -374,6 +401,18 @@ mod tests {
             "a quoted line break and an empty line count"
         );
         assert_eq!(second.reference, None);
+    }
+
+    #[test]
+    fn lines_are_those_of_an_editor_whatever_ends_them() {
+        for end in ["\n", "\r\n"] {
+            let rows = ["phone,note", "1,a", "2,\"x", "y\"", "", "3,b", ",c", "4,d"].join(end);
+            let lines: Vec<u64> = all(rows.as_bytes(), Format::Csv)
+                .into_iter()
+                .map(|r| r.map_or_else(|bad| bad.line, |row| row.line.expect("from a file")))
+                .collect();
+            assert_eq!(lines, [2, 3, 6, 7, 8], "{end:?}");
+        }
     }
 
     #[test]

@@ -186,9 +186,12 @@ pub async fn scan(
     };
     let mut last = None;
     for campaign in campaigns {
-        // A wake-up that is set, and not overdue, needs no help.
-        let now = fleet.clock.now();
-        if campaign.wake_at.is_none_or(|at| at + LEASE < now) {
+        let overdue = campaign
+            .wake_at
+            .is_none_or(|at| at + LEASE < fleet.clock.now());
+        // Whatever its wake-up says: one slot that was handed to a process that died is found here.
+        let offered = campaign.state.may_dial() && offer_free_slots(fleet, &campaign).await?;
+        if !offered && overdue {
             plan_campaign(fleet, &campaign).await?;
         }
         last = Some(campaign.id);

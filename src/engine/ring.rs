@@ -45,7 +45,7 @@ impl Ring {
     }
 
     /// The next slot to fill.
-    pub fn next(&mut self) -> Option<FillSlot> {
+    pub fn take(&mut self) -> Option<FillSlot> {
         let campaign = self.turn.front()?.clone();
         let queue = self.campaigns.get_mut(&campaign)?;
         let fill = queue.slots.pop_front()?;
@@ -96,7 +96,7 @@ mod tests {
             assert!(ring.join(fill("b", slot), 1));
             assert!(!ring.join(fill("a", slot), 2), "a slot waits once");
         }
-        let order: String = std::iter::from_fn(|| ring.next())
+        let order: String = std::iter::from_fn(|| ring.take())
             .map(|f| f.campaign.as_str().to_owned())
             .collect();
         assert_eq!(order, "aabaabaabbbb");

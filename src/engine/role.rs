@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use dialfleet_domain::id::CampaignId;
+use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
@@ -13,7 +14,7 @@ use crate::fleet::Fleet;
 use crate::ingest::{Ingested, ingest};
 use crate::message::{CallEventMessage, FillSlot, LeadBatch, Payload};
 use crate::port::queue::{Consumer, Delivery, Topic};
-use crate::port::store::Cas;
+use crate::port::store::{Cas, StoreError};
 use crate::{audit, compare, plan, sweep};
 
 /// Unsettled deliveries at most, per queue.
@@ -76,12 +77,24 @@ impl Role {
 /// Runs a role until this process is to stop.
 pub async fn run(fleet: &Fleet, role: Role) {
     match role {
-        Role::Ingest => consume(fleet, role, Topic::LeadsIngest, 8, ingest_one_by_one).await,
+        Role::Ingest => {
+            consume(fleet, role, Topic::LeadsIngest, 8, |f, d| {
+                Box::pin(ingest_one_by_one(f, d))
+            })
+            .await
+        }
         Role::Dial => {
-            let offers = consume(fleet, role, Topic::Dial, PREFETCH, offer);
+            let offers = consume(fleet, role, Topic::Dial, PREFETCH, |f, d| {
+                Box::pin(offer(f, d))
+            });
             futures_util::future::join(offers, dialer::run(fleet)).await;
         }
-        Role::Events => consume(fleet, role, Topic::CallEvents, PREFETCH * 4, apply).await,
+        Role::Events => {
+            consume(fleet, role, Topic::CallEvents, PREFETCH * 4, |f, d| {
+                Box::pin(apply(f, d))
+            })
+            .await
+        }
         Role::Plan => {
             futures_util::future::join(plan_loop(fleet), scan_loop(fleet))
                 .await
@@ -121,11 +134,11 @@ pub async fn heartbeat(fleet: &Fleet, roles: &[Role]) {
     }
 }
 
+/// Processes and settles a batch.
+type Work = for<'a> fn(&'a Fleet, Vec<Delivery>) -> BoxFuture<'a, ()>;
+
 /// Subscribes, and hands what is ready to `work`, batch by batch. `work` settles every delivery.
-async fn consume<F>(fleet: &Fleet, role: Role, topic: Topic, prefetch: u16, work: F)
-where
-    F: AsyncFn(&Fleet, Vec<Delivery>) -> (),
-{
+async fn consume(fleet: &Fleet, role: Role, topic: Topic, prefetch: u16, work: Work) {
     let mut wait = OUT.0;
     let mut consumer: Box<dyn Consumer> = loop {
         match fleet.queue.consume(topic, prefetch).await {
@@ -176,27 +189,14 @@ async fn park(fleet: &Fleet, role: Role, delivery: Delivery, reason: &str) {
     delivery.park(reason).await;
 }
 
-/// Does `work` until the store answers, or this process is to stop. What was received is held
-/// meanwhile, so nothing more is taken from the queue.
-async fn until_stored<T>(
-    fleet: &Fleet,
-    role: Role,
-    mut work: impl AsyncFnMut() -> Result<T, crate::port::store::StoreError>,
-) -> Option<T> {
-    let mut wait = OUT.0;
-    loop {
-        match work().await {
-            Ok(done) => return Some(done),
-            Err(error) => {
-                fleet.metrics.job(role.name(), "retry");
-                tracing::warn!(%error, role = role.name(), "the store is out; holding what was received");
-            }
-        }
-        if !fleet.pause(wait).await {
-            return None;
-        }
-        wait = (wait * 2).min(OUT.1);
-    }
+/// The store is out: waits a little longer each time. What was received is held meanwhile, so nothing
+/// more is taken from the queue. Returns whether to try again; not when this process is to stop.
+async fn hold(fleet: &Fleet, role: Role, wait: &mut Duration, error: &StoreError) -> bool {
+    fleet.metrics.job(role.name(), "retry");
+    tracing::warn!(%error, role = role.name(), "the store is out; holding what was received");
+    let time = *wait;
+    *wait = (time * 2).min(OUT.1);
+    fleet.pause(time).await
 }
 
 async fn ingest_one_by_one(fleet: &Fleet, deliveries: Vec<Delivery>) {
@@ -214,12 +214,17 @@ async fn ingest_one_by_one(fleet: &Fleet, deliveries: Vec<Delivery>) {
             .clone()
             .filter(|id| !id.is_empty())
             .unwrap_or_else(|| short_hash(&delivery.body));
-        match until_stored(fleet, Role::Ingest, async || {
-            ingest(fleet, &batch, &id).await
-        })
-        .await
-        {
-            Some(Ingested::Done(tally)) => {
+        let mut wait = OUT.0;
+        let ingested = loop {
+            match ingest(fleet, &batch, &id).await {
+                Ok(ingested) => break ingested,
+                Err(error) if hold(fleet, Role::Ingest, &mut wait, &error).await => {}
+                // Stopping: unsettled, so it comes again.
+                Err(_) => return,
+            }
+        };
+        match ingested {
+            Ingested::Done(tally) => {
                 fleet.metrics.job(Role::Ingest.name(), "done");
                 tracing::debug!(
                     accepted = tally.accepted,
@@ -229,9 +234,7 @@ async fn ingest_one_by_one(fleet: &Fleet, deliveries: Vec<Delivery>) {
                 );
                 delivery.ack().await;
             }
-            Some(Ingested::Park(reason)) => park(fleet, Role::Ingest, delivery, &reason).await,
-            // Stopping: unsettled, so it comes again.
-            None => return,
+            Ingested::Park(reason) => park(fleet, Role::Ingest, delivery, &reason).await,
         }
     }
 }
@@ -272,15 +275,16 @@ async fn apply(fleet: &Fleet, deliveries: Vec<Delivery>) {
             Err(reason) => park(fleet, Role::Events, delivery, &reason).await,
         }
     }
-    let done = until_stored(fleet, Role::Events, async || {
-        apply_events(fleet, events.clone()).await
-    })
-    .await;
-    if done.is_some() {
-        for delivery in good {
-            fleet.metrics.job(Role::Events.name(), "done");
-            delivery.ack().await;
+    let mut wait = OUT.0;
+    while let Err(error) = apply_events(fleet, events.clone()).await {
+        if !hold(fleet, Role::Events, &mut wait, &error).await {
+            // Stopping: unsettled, so they come again.
+            return;
         }
+    }
+    for delivery in good {
+        fleet.metrics.job(Role::Events.name(), "done");
+        delivery.ack().await;
     }
 }
 

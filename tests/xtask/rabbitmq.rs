@@ -1,0 +1,166 @@
+//! A private RabbitMQ: found or installed, and started beside whatever else this machine runs.
+//!
+//! Everything a node shares by default is its own here: home (the Erlang cookie), configuration, data, logs, plugin
+//! list, ports, and epmd, Erlang's name server, which would otherwise be one daemon for the machine that outlives us.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::debian;
+use crate::keeper::Keeper;
+use crate::process::{Service, free_ports, local};
+use crate::programs::on_path;
+
+/// Debian's package: its program on PATH insists on a system user, the one in here runs as anybody.
+const DEBIAN_HOME: &str = "/usr/lib/rabbitmq/lib";
+const STARTS_WITHIN: Duration = Duration::from_secs(120);
+
+/// Small write-ahead log (default 512 MB); the queues of a test are small and short-lived.
+const CONFIG: &str = "raft.wal_max_size_bytes = 33554432\nlog.console.level = info\n";
+
+/// A running node.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    node: Service,
+    names: Service,
+}
+
+impl Broker {
+    /// An error when one of its processes has ended.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.names.check()?;
+        self.node.check()
+    }
+}
+
+/// Starts a node that accepts connections; returns it and its address (user guest, virtual host `/`).
+pub(crate) fn start(keeper: &Keeper) -> Result<(Broker, String)> {
+    let program = program()?;
+    let mut tries = 3;
+    loop {
+        tries -= 1;
+        match start_on_free_ports(&program, keeper) {
+            Err(error) if tries > 0 => {
+                eprintln!("xtask: RabbitMQ did not start, trying other ports: {error:#}")
+            }
+            done => return done,
+        }
+    }
+}
+
+fn start_on_free_ports(program: &Path, keeper: &Keeper) -> Result<(Broker, String)> {
+    let [amqp, distribution, epmd] = free_ports()?;
+    let folder = keeper.folder().join(format!("rabbitmq-{amqp}"));
+    fs::create_dir(&folder).context("cannot make the data folder of RabbitMQ")?;
+    fs::write(folder.join("rabbitmq.conf"), CONFIG)?;
+    fs::write(folder.join("enabled_plugins"), "[].\n")?;
+    for empty in ["rabbitmq-env.conf", "advanced.config"] {
+        fs::write(
+            folder.join(empty),
+            if empty.ends_with(".config") {
+                "[].\n"
+            } else {
+                ""
+            },
+        )?;
+    }
+
+    let mut names = start_epmd(epmd, &folder, keeper)?;
+    names.wait_ready(STARTS_WITHIN, || {
+        Ok(TcpStream::connect(local(epmd)).map(|_| true)?)
+    })?;
+
+    let mut command = Command::new(program);
+    // Settings of the developer's own broker must not leak into this one.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("RABBITMQ_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env("HOME", &folder)
+        .env("LC_ALL", "C.UTF-8")
+        .env("ERL_EPMD_PORT", epmd.to_string())
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_NODENAME", format!("dialfleet-{amqp}@localhost"))
+        .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_NODE_PORT", amqp.to_string())
+        .env("RABBITMQ_DIST_PORT", distribution.to_string())
+        .env("RABBITMQ_CONF_ENV_FILE", folder.join("rabbitmq-env.conf"))
+        .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"))
+        .env(
+            "RABBITMQ_ADVANCED_CONFIG_FILE",
+            folder.join("advanced.config"),
+        )
+        .env(
+            "RABBITMQ_ENABLED_PLUGINS_FILE",
+            folder.join("enabled_plugins"),
+        )
+        .env("RABBITMQ_MNESIA_BASE", folder.join("data"))
+        .env("RABBITMQ_LOG_BASE", folder.join("log"))
+        .env("RABBITMQ_LOGS", "-")
+        // Two cores for everything: an idle scheduler must sleep, not spin.
+        .env(
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+            "+sbwt none +sbwtdcpu none +sbwtdio none",
+        );
+    let mut node = Service::spawn(
+        "RabbitMQ",
+        &mut command,
+        folder.join("rabbitmq.log"),
+        keeper,
+    )?;
+    node.wait_ready(STARTS_WITHIN, || greets(local(amqp)))?;
+    Ok((
+        Broker { node, names },
+        format!("amqp://guest:guest@127.0.0.1:{amqp}/%2f"),
+    ))
+}
+
+fn start_epmd(port: u16, folder: &Path, keeper: &Keeper) -> Result<Service> {
+    let program = on_path("epmd").context("Erlang's `epmd` is not on PATH")?;
+    let mut command = Command::new(program);
+    // Without -daemon it stays our child.
+    command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
+    Service::spawn("epmd", &mut command, folder.join("epmd.log"), keeper)
+}
+
+/// Whether the node answers an AMQP 0-9-1 header with a method frame (`connection.start`). Its listener opens last,
+/// so then everything else is there too.
+fn greets(broker: SocketAddr) -> Result<bool> {
+    let mut stream = TcpStream::connect_timeout(&broker, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"AMQP\x00\x00\x09\x01")?;
+    let mut frame = [0; 11];
+    stream.read_exact(&mut frame)?;
+    let [kind, _, _, _, _, _, _, class @ ..] = frame;
+    Ok(kind == 1 && class == [0, 10, 0, 10])
+}
+
+fn program() -> Result<PathBuf> {
+    if let Some(program) = installed()? {
+        return Ok(program);
+    }
+    debian::install(&["rabbitmq-server"]).context("no RabbitMQ here; set AMQP_URL instead")?;
+    installed()?.context("the package rabbitmq-server was installed, but its program is not there")
+}
+
+fn installed() -> Result<Option<PathBuf>> {
+    let debian = Path::new(DEBIAN_HOME);
+    if debian.is_dir() {
+        for entry in fs::read_dir(debian).with_context(|| format!("cannot read {DEBIAN_HOME}"))? {
+            let program = entry?.path().join("sbin/rabbitmq-server");
+            if program.is_file() {
+                return Ok(Some(program));
+            }
+        }
+        bail!("{DEBIAN_HOME} is there, but has no rabbitmq-server in it");
+    }
+    Ok(on_path("rabbitmq-server"))
+}

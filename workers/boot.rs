@@ -1,0 +1,200 @@
+//! The one wiring list: configuration → adapters → the fleet's ports.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use dialfleet_adapters::amqp::{AmqpConfig, AmqpQueue};
+use dialfleet_adapters::carrier::twilio::Twilio;
+use dialfleet_adapters::local::LocalQueue;
+use dialfleet_adapters::mongo::MongoStore;
+use dialfleet_adapters::sqlite::SqliteStore;
+use dialfleet_adapters::system::{SystemClock, SystemEntropy};
+use dialfleet_domain::id::{CarrierId, TenantId, WorkerId};
+use dialfleet_engine::audit;
+use dialfleet_engine::dialer::Dialer;
+use dialfleet_engine::pace::Pace;
+use dialfleet_engine::port::store::MacKey;
+use dialfleet_engine::port::{Carrier, Clock, Entropy, Queue, Store};
+use dialfleet_engine::token::CallbackKeys;
+use dialfleet_engine::{Fleet, Role, Settings};
+use dialfleet_runtime::metrics::Metrics;
+use dialfleet_runtime::shutdown::Shutdown;
+
+use crate::config::{CarrierConfig, Config};
+
+/// How long a confirmed publish may take.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where a process keeps its state.
+#[derive(Debug, Clone)]
+pub(crate) enum Keep {
+    /// In the services that the environment names: several processes share them.
+    Services,
+    /// In the services that the environment names; what it does not name is embedded: in a file
+    /// under the folder, or in memory.
+    Embedded(Option<PathBuf>),
+}
+
+/// What a process is besides its configuration.
+pub(crate) struct Part<'a> {
+    /// Where state is kept.
+    pub(crate) keep: Keep,
+    /// What it does.
+    pub(crate) roles: &'a [Role],
+    /// Its carriers.
+    pub(crate) carriers: Vec<CarrierConfig>,
+    /// Where carriers reach it.
+    pub(crate) public_url: String,
+    /// How much faster than life the simulated network is; 1 otherwise.
+    pub(crate) speed: f64,
+    /// The unique indexes are made here too, so that a first start needs no other command.
+    pub(crate) migrate: bool,
+}
+
+/// Builds the fleet.
+///
+/// # Errors
+/// A service cannot be reached or is not ready, or a carrier cannot be built.
+pub(crate) async fn boot(
+    config: &Config,
+    part: Part<'_>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Arc<Fleet>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let (store, queue) = state(config, &part.keep, part.migrate, &clock).await?;
+    let carriers = carriers(part.carriers)?;
+    let keys = keys(store.as_ref(), entropy.as_ref()).await?;
+    let rates = carriers
+        .values()
+        .map(|c| (c.profile().id.clone(), c.profile().cps));
+    let dialer = part
+        .roles
+        .contains(&Role::Dial)
+        .then(|| Dialer::new(carriers.keys()));
+    let settings = Settings {
+        worker: WorkerId::mint(clock.now(), entropy.id_bits()),
+        tenant: TenantId::parse("default")?,
+        public_url: part.public_url,
+        speed: part.speed,
+    };
+    let fleet = Fleet {
+        pace: Pace::new(clock.clone(), rates),
+        store,
+        queue,
+        carriers,
+        clock,
+        entropy,
+        metrics: Metrics::new(),
+        settings,
+        keys,
+        dialer,
+        stopping: shutdown.stopping(),
+    };
+    if part.roles.contains(&Role::Dial) {
+        let names: Vec<&str> = part.roles.iter().map(|r| r.name()).collect();
+        audit::join(&fleet, &names).await?;
+    }
+    Ok(Arc::new(fleet))
+}
+
+async fn state(
+    config: &Config,
+    keep: &Keep,
+    migrate: bool,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<(Arc<dyn Store>, Arc<dyn Queue>)> {
+    let embedded = match keep {
+        Keep::Services => {
+            if config.mongodb_uri.is_none() || config.amqp_url.is_none() {
+                bail!(
+                    "several processes need common services: set MONGODB_URI and AMQP_URL (or run `dialfleet up`, all in one)"
+                );
+            }
+            None
+        }
+        Keep::Embedded(folder) if config.mongodb_uri.is_none() || config.amqp_url.is_none() => {
+            Some(open(folder.as_deref(), clock)?)
+        }
+        Keep::Embedded(_) => None,
+    };
+    let store: Arc<dyn Store> = match (&config.mongodb_uri, &embedded) {
+        (Some(uri), _) => {
+            let mongo = MongoStore::connect(uri.expose(), "dialfleet")
+                .await
+                .context("MongoDB (MONGODB_URI)")?;
+            if migrate {
+                mongo.migrate().await?;
+            }
+            mongo
+                .check_indexes()
+                .await
+                .context("the database is not ready: run `dialfleet migrate`")?;
+            Arc::new(mongo)
+        }
+        (None, Some(sqlite)) => Arc::new(sqlite.clone()),
+        (None, None) => bail!("there is no store"),
+    };
+    let queue: Arc<dyn Queue> = match (&config.amqp_url, embedded) {
+        (Some(url), _) => {
+            let amqp = AmqpConfig {
+                url: url.expose().to_owned(),
+                prefix: config.queue_prefix.clone(),
+                connection_name: "dialfleet".to_owned(),
+                confirm_timeout: CONFIRM_TIMEOUT,
+            };
+            Arc::new(
+                AmqpQueue::connect(amqp)
+                    .await
+                    .context("RabbitMQ (AMQP_URL)")?,
+            )
+        }
+        (None, Some(sqlite)) => Arc::new(LocalQueue::new(Some(sqlite)).await?),
+        (None, None) => bail!("there is no queue"),
+    };
+    Ok((store, queue))
+}
+
+fn open(folder: Option<&Path>, clock: &Arc<dyn Clock>) -> anyhow::Result<SqliteStore> {
+    match folder {
+        Some(folder) => SqliteStore::open(folder, clock.clone())
+            .with_context(|| format!("the data folder {} cannot be used", folder.display())),
+        None => Ok(SqliteStore::in_memory(clock.clone())?),
+    }
+}
+
+fn carriers(configs: Vec<CarrierConfig>) -> anyhow::Result<BTreeMap<CarrierId, Arc<dyn Carrier>>> {
+    let mut carriers: BTreeMap<CarrierId, Arc<dyn Carrier>> = BTreeMap::new();
+    for config in configs {
+        let (id, carrier): (CarrierId, Arc<dyn Carrier>) = match config {
+            CarrierConfig::Twilio(twilio) => {
+                let id = twilio.id.clone();
+                let built = Twilio::new(twilio).with_context(|| format!("carrier {id}"))?;
+                (id, Arc::new(built))
+            }
+        };
+        carriers.insert(id, carrier);
+    }
+    Ok(carriers)
+}
+
+async fn keys(store: &dyn Store, entropy: &dyn Entropy) -> anyhow::Result<CallbackKeys> {
+    let mut random = [0; 32];
+    entropy.fill(&mut random);
+    let candidate: MacKey = CallbackKeys::mint(&random);
+    Ok(CallbackKeys::new(&store.mac_keys(&candidate).await?)?)
+}
+
+/// Creates what the services need: indexes and keys in MongoDB, queues in RabbitMQ.
+///
+/// # Errors
+/// A service cannot be reached or refuses.
+pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (store, _) = state(config, &Keep::Services, true, &clock).await?;
+    keys(store.as_ref(), &SystemEntropy).await?;
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! JSON from the API as a table for people.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use super::{Output, print};
+
+/// A column: its title, and the path of its value (`counts.leads`).
+pub(crate) type Column = (&'static str, &'static str);
+
+/// Prints a list.
+pub(crate) fn list(output: Output, value: &Value, columns: &[Column]) {
+    match output {
+        Output::Json => json(value),
+        Output::Table => {
+            let mut table = table();
+            table.set_header(columns.iter().map(|(title, _)| *title));
+            for row in value["data"].as_array().into_iter().flatten() {
+                table.add_row(columns.iter().map(|(_, path)| text(row, path)));
+            }
+            print(&table.to_string());
+        }
+    }
+}
+
+/// Prints one thing, a line for each of its fields.
+pub(crate) fn one(output: Output, value: &Value, columns: &[Column]) {
+    match output {
+        Output::Json => json(value),
+        Output::Table => {
+            let mut table = table();
+            for (title, path) in columns {
+                table.add_row([(*title).to_owned(), text(value, path)]);
+            }
+            print(&table.to_string());
+        }
+    }
+}
+
+/// An empty table in our style.
+pub(crate) fn table() -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_BORDERS_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    table
+}
+
+fn json(value: &Value) {
+    print(&serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+fn text(value: &Value, path: &str) -> String {
+    let found = path.split('.').fold(value, |v, key| &v[key]);
+    match found {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(k, v)| format!("{k} {v}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+        other => other.to_string(),
+    }
+}
