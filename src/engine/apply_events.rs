@@ -19,15 +19,6 @@ use crate::todo;
 /// The store failed; nothing is lost if the batch is applied again.
 pub async fn apply_events(fleet: &Fleet, events: Vec<CallEventMessage>) -> Answer<()> {
     let evidence: Vec<Callback> = events.iter().filter_map(evidence).collect();
-    for answer in fleet.store.insert_callbacks(&evidence).await? {
-        fleet.metrics.callback(
-            "all",
-            match answer {
-                Inserted::Fresh => "stored",
-                Inserted::Present => "duplicate",
-            },
-        );
-    }
     let mut by_attempt: BTreeMap<AttemptId, Vec<CallEventMessage>> = BTreeMap::new();
     for event in events {
         by_attempt
@@ -36,7 +27,21 @@ pub async fn apply_events(fleet: &Fleet, events: Vec<CallEventMessage>) -> Answe
             .push(event);
     }
     let ids: Vec<AttemptId> = by_attempt.keys().cloned().collect();
-    let mut attempts = fleet.store.attempts(&ids).await?;
+    // Neither needs the other; both are durable, or known, before anything is acknowledged.
+    let (stored, mut attempts) = futures_util::future::try_join(
+        fleet.store.insert_callbacks(&evidence),
+        fleet.store.attempts(&ids),
+    )
+    .await?;
+    for (callback, answer) in evidence.iter().zip(stored) {
+        fleet.metrics.callback(
+            callback.carrier.as_str(),
+            match answer {
+                Inserted::Fresh => "stored",
+                Inserted::Present => "duplicate",
+            },
+        );
+    }
     let mut written = Vec::new();
     let mut open: Vec<(Attempt, u64, Vec<CallEventMessage>)> = Vec::new();
     for ((id, events), found) in by_attempt.into_iter().zip(attempts.drain(..)) {

@@ -23,8 +23,9 @@ use dialfleet_domain::call::{
 };
 use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::gate::{self, Facts, Why, gate};
-use dialfleet_domain::id::{AttemptId, CarrierId, ClaimToken, Nonce};
+use dialfleet_domain::id::{AttemptId, CarrierId, ClaimToken, Nonce, TenantId};
 use dialfleet_domain::lead::{Lead, LeadState};
+use dialfleet_domain::phone::E164;
 use dialfleet_domain::routing::{Candidate, Decision, Hop, route};
 use dialfleet_domain::time::Timestamp;
 
@@ -160,7 +161,8 @@ async fn pick(fleet: &Fleet, campaign: &Campaign) -> Answer<Option<Lead>> {
             .pop()
             .flatten();
         let Some(lead) = claimed else { return Ok(None) };
-        match gate(campaign, &lead, facts(fleet, &lead).await?, now) {
+        let facts = facts(fleet, &lead.tenant, &lead.phone).await?;
+        match gate(campaign, &lead, facts, now) {
             gate::Verdict::Allow => return Ok(Some(lead)),
             gate::Verdict::Defer { until, why } => {
                 fleet.metrics.gate(why.name());
@@ -183,10 +185,10 @@ async fn pick(fleet: &Fleet, campaign: &Campaign) -> Answer<Option<Lead>> {
     Ok(None)
 }
 
-async fn facts(fleet: &Fleet, lead: &Lead) -> Answer<Facts> {
+async fn facts(fleet: &Fleet, tenant: &TenantId, phone: &E164) -> Answer<Facts> {
     let listed = fleet
         .store
-        .do_not_call(&lead.tenant, std::slice::from_ref(&lead.phone))
+        .do_not_call(tenant, std::slice::from_ref(phone))
         .await?;
     // An answer that is missing is not a permission.
     Ok(Facts {
@@ -364,9 +366,10 @@ async fn recheck(
     attempt: &Attempt,
     slot: u32,
 ) -> Answer<Result<Campaign, Withdrawal>> {
-    let (campaign, lead) = futures_util::future::try_join(
+    let (campaign, lead, listed) = futures_util::future::try_join3(
         fleet.campaign(&attempt.campaign),
         fleet.store.leads(std::slice::from_ref(&attempt.lead)),
+        facts(fleet, &attempt.tenant, &attempt.phone),
     )
     .await?;
     let (Some(campaign), Some(lead)) = (campaign, lead.into_iter().next().flatten()) else {
@@ -378,12 +381,7 @@ async fn recheck(
     if lead.claim.as_ref() != Some(&attempt.claim) || lead.n + 1 != attempt.n {
         return Ok(Err(Withdrawal::GateClosed));
     }
-    match gate(
-        &campaign,
-        &lead,
-        facts(fleet, &lead).await?,
-        fleet.clock.now(),
-    ) {
+    match gate(&campaign, &lead, listed, fleet.clock.now()) {
         gate::Verdict::Allow => Ok(Ok(campaign)),
         gate::Verdict::Closed => Ok(Err(Withdrawal::CampaignChanged)),
         gate::Verdict::Defer { why, .. } | gate::Verdict::Refuse { why } => {

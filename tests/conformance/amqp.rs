@@ -22,4 +22,4 @@ async fn make() -> ((), AmqpQueue) {
     ((), AmqpQueue::connect(config).await.unwrap())
 }
 
-queue_conformance!(amqp, crate::amqp::make);
+queue_conformance!(rabbitmq, crate::amqp::make);

@@ -58,12 +58,17 @@ enum Task {
     /// Prints `export AMQP_URL=...` and `export MONGODB_URI=...` for another terminal; everything there then runs
     /// against these two, `cargo xtask test` too. Their data is gone when this command ends.
     Services,
+    /// Write schemas/ from the types
+    ///
+    /// The test `schemas_are_what_the_types_say` fails until what is committed is what this writes.
+    Schemas,
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Test { args } => suite::run(&args),
         Task::Services => services::hold(),
+        Task::Schemas => schemas(),
     };
     match done {
         Ok(code) => code,
@@ -72,4 +77,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn schemas() -> anyhow::Result<ExitCode> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = std::process::Command::new(cargo)
+        .args(["run", "--quiet", "--package", "dialfleet-tests", "--bin", "schemas"])
+        .status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -332,8 +332,9 @@ impl Attempt {
         });
         self.ended_at = Some(now);
         self.live = None;
-        self.command(now, Todo::ProjectLead);
+        // The slot first: somebody else is waiting for it.
         self.free_slot(now);
+        self.command(now, Todo::ProjectLead);
     }
 
     fn free_slot(&mut self, now: Timestamp) {

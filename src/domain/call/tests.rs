@@ -180,7 +180,7 @@ fn a_call_from_intent_to_end() {
     a.apply(&ended, at(12));
     assert_eq!((a.state, a.slot, a.live), (CallState::Ended, None, None));
     assert_eq!(a.outcome, Some(Outcome::MachineHangup));
-    assert_eq!(a.todo, [Todo::ProjectLead, Todo::HandOff { slot: 3 }]);
+    assert_eq!(a.todo, [Todo::HandOff { slot: 3 }, Todo::ProjectLead]);
     assert_eq!(a.todo_at, Some(at(12)));
     assert_eq!(a.version, 5);
     assert_eq!(
@@ -189,7 +189,7 @@ fn a_call_from_intent_to_end() {
         "a repeated callback changes nothing"
     );
     assert_eq!(
-        a.finish(&[Todo::ProjectLead, Todo::HandOff { slot: 3 }]),
+        a.finish(&[Todo::HandOff { slot: 3 }, Todo::ProjectLead]),
         Verdict::Note
     );
     assert_eq!(a.todo_at, None);
