@@ -10,6 +10,7 @@ use dialfleet_domain::phone::{E164, zones::zones_of};
 use dialfleet_domain::schedule::Zone;
 use dialfleet_domain::time::Timestamp;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use thiserror::Error;
 
 use crate::fleet::Fleet;
@@ -19,6 +20,10 @@ use crate::port::store::{CampaignChange, LeadInserted, StoreError};
 
 /// Batches published at once.
 const BATCHES_AT_ONCE: usize = 8;
+
+/// A file that was not read to its end by then has lost its reader. Rows of it that come later all
+/// the same are taken, and wake a campaign that is done.
+const IMPORT_LOST: Duration = Duration::from_secs(15 * 60);
 
 /// Why an import was not taken.
 #[derive(Debug, Error)]
@@ -175,6 +180,34 @@ async fn finish_if_complete(fleet: &Fleet, id: &ImportId) -> Result<(), StoreErr
             .await?;
     }
     Ok(())
+}
+
+/// Whether leads of a campaign may still be on their way. Ends imports that nobody ends any more: the
+/// process that read the file died, or could not say how it went.
+pub(crate) async fn expects_leads(
+    fleet: &Fleet,
+    campaign: &CampaignId,
+) -> Result<bool, StoreError> {
+    if !fleet.store.has_open_import(campaign).await? {
+        return Ok(false);
+    }
+    let now = fleet.clock.now();
+    for import in fleet.store.list_imports(campaign, 100).await? {
+        if import.state != ImportState::Open {
+            continue;
+        }
+        if import.is_complete() {
+            finish_if_complete(fleet, &import.id).await?;
+        } else if import.batches.is_none() && now.since(import.created_at) > IMPORT_LOST {
+            let why = "it was interrupted; send the file again".to_owned();
+            tracing::warn!(import = %import.id, why);
+            fleet
+                .store
+                .end_import(&import.id, ImportState::Refused, Some(why), now)
+                .await?;
+        }
+    }
+    fleet.store.has_open_import(campaign).await
 }
 
 fn row_error(import: &ImportId, bad: BadRow) -> RowError {

@@ -136,7 +136,7 @@ pub(crate) async fn rest(fleet: &Fleet, campaign: &Campaign) -> Answer<()> {
         return Ok(());
     }
     let open = fleet.store.has_open_leads(&campaign.id).await?
-        || fleet.store.has_open_import(&campaign.id).await?
+        || crate::ingest::expects_leads(fleet, &campaign.id).await?
         // Nothing came yet: a campaign that was started before its leads waits for them.
         || fleet.store.lead_counts(&campaign.id).await?.total() == 0;
     if open {

@@ -9,7 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// The wall clock: whole milliseconds since the Unix epoch.
 #[must_use]
-#[allow(
+#[expect(
     clippy::disallowed_methods,
     reason = "the one place that reads the wall clock"
 )]

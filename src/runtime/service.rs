@@ -49,7 +49,7 @@ pub enum ServiceError {
 }
 
 /// Runs `task` at once, on its own; dropping the handle aborts it.
-#[allow(
+#[expect(
     clippy::disallowed_methods,
     reason = "the one place that spawns: the handle owns the task"
 )]

@@ -13,7 +13,10 @@ use serde_json::Value;
 fn schemas_are_what_the_types_say() {
     for (path, text) in schemas::all() {
         let committed = fs::read_to_string(schemas::folder().join(&path)).unwrap_or_default();
-        assert!(committed == text, "schemas/{path} is not what the types say: run `cargo xtask schemas`");
+        assert!(
+            committed == text,
+            "schemas/{path} is not what the types say: run `cargo xtask schemas`"
+        );
     }
 }
 
@@ -34,12 +37,25 @@ fn fixtures(kind: &str) -> Vec<(PathBuf, Value)> {
 
 /// Every payload ever released decodes, means the same when written again, and fits its schema.
 fn released<T: DeserializeOwned + Serialize>(kind: &str) {
-    let schema: Value = serde_json::from_str(&fs::read_to_string(schemas::folder().join(format!("message/{kind}.json"))).unwrap()).unwrap();
+    let schema: Value = serde_json::from_str(
+        &fs::read_to_string(schemas::folder().join(format!("message/{kind}.json"))).unwrap(),
+    )
+    .unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     for (path, value) in fixtures(kind) {
-        let decoded: T = serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        assert_eq!(serde_json::to_value(&decoded).unwrap(), value, "{}", path.display());
-        assert!(validator.is_valid(&value), "{} does not fit its schema", path.display());
+        let decoded: T = serde_json::from_value(value.clone())
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        assert_eq!(
+            serde_json::to_value(&decoded).unwrap(),
+            value,
+            "{}",
+            path.display()
+        );
+        assert!(
+            validator.is_valid(&value),
+            "{} does not fit its schema",
+            path.display()
+        );
     }
 }
 

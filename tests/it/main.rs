@@ -1,5 +1,8 @@
 //! Tests against real services: the broker and the store, beyond the conformance suites.
-#![allow(clippy::unwrap_used, reason = "the whole file is tests: a panic is a failed check")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "the whole file is tests: a panic is a failed check"
+)]
 
 mod amqp;
 mod http;

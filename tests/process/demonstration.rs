@@ -8,7 +8,14 @@ use tokio::process::Command;
 
 async fn dev(folder: &std::path::Path, args: &[&str]) -> (Output, Option<Value>) {
     let output = Command::new(program())
-        .args(["dev", "--exit-when-done", "--report", "r.json", "--port", "0"])
+        .args([
+            "dev",
+            "--exit-when-done",
+            "--report",
+            "r.json",
+            "--port",
+            "0",
+        ])
         .args(args)
         .current_dir(folder)
         .env_remove("MONGODB_URI")
@@ -17,7 +24,9 @@ async fn dev(folder: &std::path::Path, args: &[&str]) -> (Output, Option<Value>)
         .output()
         .await
         .unwrap();
-    let report = std::fs::read(folder.join("r.json")).ok().map(|bytes| serde_json::from_slice(&bytes).unwrap());
+    let report = std::fs::read(folder.join("r.json"))
+        .ok()
+        .map(|bytes| serde_json::from_slice(&bytes).unwrap());
     (output, report)
 }
 
@@ -31,13 +40,23 @@ async fn the_bundled_sample_is_dialed_to_the_end() {
     let (output, report) = dev(folder.path(), &["--speed", "600"]).await;
     assert!(output.status.success(), "{}", said(&output));
     let report = report.unwrap();
-    assert_eq!((&report["leads"], &report["done"]), (&Value::from(200), &Value::from(200)));
+    assert_eq!(
+        (&report["leads"], &report["done"]),
+        (&Value::from(200), &Value::from(200))
+    );
     assert_eq!(report["duplicates"], 0);
     for (_, most) in report["max_live"].as_object().unwrap() {
         assert!(most.as_u64().unwrap() <= 5);
     }
-    assert!(report["refill_ms"]["count"].as_u64().unwrap() > 100, "{report}");
-    assert!(said(&output).contains("leads finished"), "progress is shown: {}", said(&output));
+    assert!(
+        report["refill_ms"]["count"].as_u64().unwrap() > 100,
+        "{report}"
+    );
+    assert!(
+        said(&output).contains("leads finished"),
+        "progress is shown: {}",
+        said(&output)
+    );
 }
 
 #[tokio::test]
@@ -52,13 +71,37 @@ async fn a_messy_file_is_dialed_and_every_bad_row_is_named() {
     file.extend(b"+15550100003,a,b,c,d,e\r\n");
     file.extend(b"+15550100200,busy,,\r\n");
     std::fs::write(folder.path().join("leads.csv"), file).unwrap();
-    std::fs::write(folder.path().join("c.toml"), "name = \"messy\"\n[retry]\nmax_attempts = 1\n").unwrap();
-    let (output, report) = dev(folder.path(), &["--leads", "leads.csv", "--campaign", "c.toml", "--speed", "600"]).await;
+    std::fs::write(
+        folder.path().join("c.toml"),
+        "name = \"messy\"\n[retry]\nmax_attempts = 1\n",
+    )
+    .unwrap();
+    let (output, report) = dev(
+        folder.path(),
+        &[
+            "--leads",
+            "leads.csv",
+            "--campaign",
+            "c.toml",
+            "--speed",
+            "600",
+        ],
+    )
+    .await;
     let said = said(&output);
     assert!(output.status.success(), "{said}");
     let report = report.unwrap();
-    assert_eq!((&report["leads"], &report["done"]), (&Value::from(2), &Value::from(2)), "{report}");
-    let lines: Vec<u64> = report["import"]["errors"].as_array().unwrap().iter().map(|e| e["line"].as_u64().unwrap()).collect();
+    assert_eq!(
+        (&report["leads"], &report["done"]),
+        (&Value::from(2), &Value::from(2)),
+        "{report}"
+    );
+    let lines: Vec<u64> = report["import"]["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["line"].as_u64().unwrap())
+        .collect();
     assert_eq!(lines, [3, 4, 5, 6, 7], "{report}");
     for line in lines {
         assert!(said.contains(&format!("line {line}:")), "{said}");
@@ -77,6 +120,10 @@ async fn an_unusable_file_is_refused_with_one_sentence() {
         std::fs::write(folder.path().join("leads.csv"), bytes).unwrap();
         let (output, report) = dev(folder.path(), &["--leads", "leads.csv"]).await;
         assert!(!output.status.success() && report.is_none());
-        assert!(said(&output).contains(sentence), "{sentence}: {}", said(&output));
+        assert!(
+            said(&output).contains(sentence),
+            "{sentence}: {}",
+            said(&output)
+        );
     }
 }

@@ -34,7 +34,10 @@ fn judge(fleet: &TestFleet, limit: u32) {
     assert_eq!(ledger.violations, [], "\n{}", fleet.log());
     assert_eq!(ledger.duplicates, 0);
     for (campaign, most) in &ledger.max_live {
-        assert!(*most <= limit, "campaign {campaign} had {most} live calls at once, its limit is {limit}");
+        assert!(
+            *most <= limit,
+            "campaign {campaign} had {most} live calls at once, its limit is {limit}"
+        );
     }
     assert_eq!(ledger.total_live, 0, "no call is left");
 }
@@ -50,23 +53,47 @@ async fn up_completes_a_campaign_on_signed_callbacks() {
     judge(&fleet, 5);
 
     // A forged callback, to the address of a real call, changes nothing.
-    let calls = fleet.call(Method::GET, &format!("/calls?campaign={id}&limit=1"), None).await.unwrap();
+    let calls = fleet
+        .call(Method::GET, &format!("/calls?campaign={id}&limit=1"), None)
+        .await
+        .unwrap();
     let call = calls["data"][0]["id"].as_str().unwrap().to_owned();
     let path = |id: &str| format!("/calls/{}", id.replace(':', "%3A").replace('+', "%2B"));
     let before = fleet.call(Method::GET, &path(&call), None).await.unwrap();
     let attempt = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, &call);
     let forged = reqwest::Client::new()
-        .post(format!("{}/webhooks/twilio/{CARRIER}/{attempt}/0/k000000.AAAAAAAAAAAAAAAAAAAAAA", fleet.url()))
+        .post(format!(
+            "{}/webhooks/twilio/{CARRIER}/{attempt}/0/k000000.AAAAAAAAAAAAAAAAAAAAAA",
+            fleet.url()
+        ))
         .header("x-twilio-signature", "bm90IGl0")
-        .form(&[("CallSid", "CA1"), ("AccountSid", "ACtest"), ("CallStatus", "completed")])
+        .form(&[
+            ("CallSid", "CA1"),
+            ("AccountSid", "ACtest"),
+            ("CallStatus", "completed"),
+        ])
         .send()
         .await
         .unwrap();
     assert_eq!(forged.status(), 403);
-    assert_eq!(fleet.call(Method::GET, &path(&call), None).await.unwrap(), before);
-    let metrics = reqwest::get(format!("{}/metrics", fleet.url())).await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("dialfleet_refill_seconds_count"), "{metrics}");
-    assert!(metrics.contains("dialfleet_invariant_violations_total"), "{metrics}");
+    assert_eq!(
+        fleet.call(Method::GET, &path(&call), None).await.unwrap(),
+        before
+    );
+    let metrics = reqwest::get(format!("{}/metrics", fleet.url()))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        metrics.contains("dialfleet_refill_seconds_count"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("dialfleet_invariant_violations_total"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +105,10 @@ async fn killed_workers_ring_nobody_twice_and_lose_nobody() {
     for _ in 0..4 {
         fleet.start_worker().unwrap();
     }
-    let id = fleet.launch(quick_campaign("killed"), leads(LEADS)).await.unwrap();
+    let id = fleet
+        .launch(quick_campaign("killed"), leads(LEADS))
+        .await
+        .unwrap();
     // The seed decides who dies; when it dies is the machine's own chance, and that is the point.
     let mut rng = StdRng::seed_from_u64(7);
     let mut dealt = 0;
@@ -86,7 +116,11 @@ async fn killed_workers_ring_nobody_twice_and_lose_nobody() {
         let next = u64::from(LEADS) * victims / 8;
         dialfleet_tests::wait::until("more calls", Duration::from_secs(120), async || {
             let placed = fleet.simulator.network().ledger().placed;
-            if placed >= next { Ok(()) } else { Err(format!("{placed} of {next}\n{}", fleet.log())) }
+            if placed >= next {
+                Ok(())
+            } else {
+                Err(format!("{placed} of {next}\n{}", fleet.log()))
+            }
         })
         .await;
         let victim = rng.random_range(0..fleet.workers());

@@ -32,11 +32,18 @@ pub fn program() -> PathBuf {
     let path = std::env::var_os("DIALFLEET_BIN").map_or_else(
         || {
             let test = std::env::current_exe().expect("the test program has a path");
-            test.ancestors().nth(2).expect("target/<profile>/deps/<test>").join("dialfleet")
+            test.ancestors()
+                .nth(2)
+                .expect("target/<profile>/deps/<test>")
+                .join("dialfleet")
         },
         PathBuf::from,
     );
-    assert!(path.is_file(), "{} is missing: run `cargo xtask test`, or `cargo build -p dialfleet` first", path.display());
+    assert!(
+        path.is_file(),
+        "{} is missing: run `cargo xtask test`, or `cargo build -p dialfleet` first",
+        path.display()
+    );
     path
 }
 
@@ -55,7 +62,10 @@ pub fn service(name: &str) -> String {
 /// There is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|l| l.local_addr()).expect("a free port").port()
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|l| l.local_addr())
+        .expect("a free port")
+        .port()
 }
 
 /// A fleet: its services, its network and its processes.
@@ -101,21 +111,33 @@ impl TestFleet {
     fn command(&self, args: &[&str], port: u16) -> Command {
         let mut uri = service("MONGODB_URI");
         // The database is the path of the URI.
-        let query = uri.find('?').map(|at| uri.split_off(at)).unwrap_or_default();
+        let query = uri
+            .find('?')
+            .map(|at| uri.split_off(at))
+            .unwrap_or_default();
         let host = uri.trim_end_matches('/').to_owned();
-        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"));
         let mut command = Command::new(program());
         command
             .args(args)
             .env("MONGODB_URI", format!("{host}/{}{query}", self.name))
             .env("AMQP_URL", service("AMQP_URL"))
             .env("DIALFLEET_QUEUE_PREFIX", format!("{}.", self.name))
-            .env("DIALFLEET_CARRIERS", self.folder.path().join("carriers.toml"))
+            .env(
+                "DIALFLEET_CARRIERS",
+                self.folder.path().join("carriers.toml"),
+            )
             .env("DIALFLEET_API_KEY", KEY)
             .env("SIM_TOKEN", TOKEN)
             .env("PUBLIC_URL", self.url())
             .env("PORT", port.to_string())
-            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()))
+            .env(
+                "RUST_LOG",
+                std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()),
+            )
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -155,13 +177,20 @@ impl TestFleet {
     pub async fn start_api(&mut self, role: &str) -> anyhow::Result<()> {
         self.api = Some(self.command(&[role], self.port).spawn()?);
         let url = format!("{}/readyz", self.url());
-        until("the API is ready", Duration::from_secs(30), async || {
-            match self.client.get(&url).send().await {
+        until(
+            "the API is ready",
+            Duration::from_secs(30),
+            async || match self.client.get(&url).send().await {
                 Ok(answer) if answer.status().is_success() => Ok(()),
-                Ok(answer) => Err(format!("{}: {}\n{}", answer.status(), answer.text().await.unwrap_or_default(), self.log())),
+                Ok(answer) => Err(format!(
+                    "{}: {}\n{}",
+                    answer.status(),
+                    answer.text().await.unwrap_or_default(),
+                    self.log()
+                )),
                 Err(error) => Err(format!("{error}\n{}", self.log())),
-            }
-        })
+            },
+        )
         .await;
         Ok(())
     }
@@ -195,8 +224,16 @@ impl TestFleet {
     ///
     /// # Errors
     /// It cannot be reached, or says no: then the error has status and body.
-    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Value> {
-        let mut request = self.client.request(method, format!("{}/v1{path}", self.url())).bearer_auth(KEY);
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> anyhow::Result<Value> {
+        let mut request = self
+            .client
+            .request(method, format!("{}/v1{path}", self.url()))
+            .bearer_auth(KEY);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -209,16 +246,23 @@ impl TestFleet {
     /// The API says no.
     pub async fn import(&self, campaign: &str, csv: String) -> anyhow::Result<Value> {
         let url = format!("{}/v1/campaigns/{campaign}/imports", self.url());
-        let request = self.client.post(url).bearer_auth(KEY).header("content-type", "text/csv").body(csv);
+        let request = self
+            .client
+            .post(url)
+            .bearer_auth(KEY)
+            .header("content-type", "text/csv")
+            .body(csv);
         let import = read(request.send().await?).await?;
         let path = format!("/imports/{}", import["id"].as_str().unwrap_or_default());
-        let done = until("the import is done", Duration::from_secs(60), async || {
-            match self.call(Method::GET, &path, None).await {
+        let done = until(
+            "the import is done",
+            Duration::from_secs(60),
+            async || match self.call(Method::GET, &path, None).await {
                 Ok(import) if import["state"] != "open" => Ok(import),
                 Ok(import) => Err(import.to_string()),
                 Err(error) => Err(error.to_string()),
-            }
-        })
+            },
+        )
         .await;
         Ok(done)
     }
@@ -228,20 +272,25 @@ impl TestFleet {
     /// # Errors
     /// The API says no.
     pub async fn launch(&self, campaign: Value, csv: String) -> anyhow::Result<String> {
-        let made = self.call(Method::POST, "/campaigns", Some(campaign)).await?;
+        let made = self
+            .call(Method::POST, "/campaigns", Some(campaign))
+            .await?;
         let id = made["id"].as_str().context("an id")?.to_owned();
         self.import(&id, csv).await?;
-        self.call(Method::POST, &format!("/campaigns/{id}/start"), None).await?;
+        self.call(Method::POST, &format!("/campaigns/{id}/start"), None)
+            .await?;
         Ok(id)
     }
 
     /// Waits until a campaign is done, and returns it.
     pub async fn done(&self, campaign: &str, bound: Duration) -> Value {
         let path = format!("/campaigns/{campaign}");
-        until("the campaign is done", bound, async || match self.call(Method::GET, &path, None).await {
-            Ok(now) if now["state"] == "done" => Ok(now),
-            Ok(now) => Err(now.to_string()),
-            Err(error) => Err(error.to_string()),
+        until("the campaign is done", bound, async || {
+            match self.call(Method::GET, &path, None).await {
+                Ok(now) if now["state"] == "done" => Ok(now),
+                Ok(now) => Err(now.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
         })
         .await
     }
@@ -275,7 +324,10 @@ pub fn leads(n: u32) -> String {
     // Ofcom's numbers for drama: 020 7946 0000 to 0999, and the same in other cities.
     let cities = ["20794", "13149", "16149", "12149", "11349"];
     for i in 0..n {
-        let (city, rest) = (cities[usize::try_from(i / 1_000).unwrap_or(0) % cities.len()], i % 1_000);
+        let (city, rest) = (
+            cities[usize::try_from(i / 1_000).unwrap_or(0) % cities.len()],
+            i % 1_000,
+        );
         let _ = writeln!(csv, "+44{city}60{rest:03},L{i}");
     }
     csv

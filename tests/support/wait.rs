@@ -11,7 +11,11 @@ const LOOK: Duration = Duration::from_millis(50);
 ///
 /// # Panics
 /// The bound is passed; the message says what was waited for and the last state.
-pub async fn until<T, S: Debug, F: Future<Output = Result<T, S>>>(what: &str, bound: Duration, mut look: impl FnMut() -> F) -> T {
+pub async fn until<T, S: Debug, F: Future<Output = Result<T, S>>>(
+    what: &str,
+    bound: Duration,
+    mut look: impl FnMut() -> F,
+) -> T {
     let mut ticks = tokio::time::interval(LOOK);
     let end = tokio::time::Instant::now() + bound;
     loop {
@@ -20,6 +24,9 @@ pub async fn until<T, S: Debug, F: Future<Output = Result<T, S>>>(what: &str, bo
             Ok(found) => return found,
             Err(state) => state,
         };
-        assert!(tokio::time::Instant::now() < end, "not within {bound:?}: {what}; last seen: {last:?}");
+        assert!(
+            tokio::time::Instant::now() < end,
+            "not within {bound:?}: {what}; last seen: {last:?}"
+        );
     }
 }

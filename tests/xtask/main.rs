@@ -82,7 +82,18 @@ fn main() -> ExitCode {
 fn schemas() -> anyhow::Result<ExitCode> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = std::process::Command::new(cargo)
-        .args(["run", "--quiet", "--package", "dialfleet-tests", "--bin", "schemas"])
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "dialfleet-tests",
+            "--bin",
+            "schemas",
+        ])
         .status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -191,12 +191,12 @@ caller_ids = ["+442079460000"]
 
     #[test]
     fn a_good_file_and_what_can_be_wrong_with_it() {
-        let env = BTreeMap::from([("TOKEN".to_owned(), "secret".to_owned())]);
+        let env = BTreeMap::from([("TOKEN".to_owned(), "hunter2".to_owned())]);
         let carriers = parse(GOOD, &env).expect("good");
         let CarrierConfig::Twilio(twilio) = &carriers[0];
         assert_eq!(
             (twilio.auth_token.expose(), twilio.base_url.as_str()),
-            ("secret", BASE_URL)
+            ("hunter2", BASE_URL)
         );
         let cases = [
             (GOOD.replace("TOKEN", "NOPE"), "NOPE"),
@@ -212,7 +212,7 @@ caller_ids = ["+442079460000"]
         for (text, needle) in cases {
             let error = format!("{:#}", parse(&text, &env).expect_err(needle));
             assert!(error.contains(needle), "{needle}: {error}");
-            assert!(!error.contains("secret"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 }

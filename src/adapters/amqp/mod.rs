@@ -69,8 +69,8 @@ pub enum AmqpError {
     /// Trying again does not help: the URL, the password, or a queue that has other options.
     #[error("the broker does not accept us: {0}")]
     Config(String),
-    /// It cannot be reached or does not answer now.
-    #[error("the broker cannot be reached: {0}")]
+    /// It cannot be reached or does not do what was asked now.
+    #[error("the broker is not available: {0}")]
     Unreachable(String),
 }
 
