@@ -35,7 +35,7 @@ const ACCOUNT: &str = "ACdialfleetdev";
 /// Its token: nothing secret, it guards a simulator on this machine.
 const TOKEN: &str = "dialfleet-dev-token";
 /// The rate of the simulated account: high enough that the slots are what limits.
-const CPS: f64 = 200.0;
+const CPS: f64 = 2_000.0;
 /// The caller id of the simulated account.
 const CALLER_ID: &str = "+442079460000";
 /// Bad rows printed; the rest is in the report and the API.

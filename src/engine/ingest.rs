@@ -310,27 +310,48 @@ pub async fn ingest(
             message: message.to_owned(),
         });
     }
+    // Before the import can end: whoever then finds nothing left to dial has seen these leads, or
+    // is told by `wake_seq` that he has not.
+    fleet
+        .store
+        .wake(&[(campaign.id.clone(), fleet.clock.now())])
+        .await?;
+    if tally.accepted > 0 {
+        reopen(fleet, &campaign.id).await?;
+    }
     fleet.store.insert_row_errors(&errors).await?;
     fleet.store.tally_import(&of.id, of.batch, tally).await?;
-    if campaign.state == CampaignState::Done && tally.accepted > 0 {
-        // It had finished only because there was nothing left to dial.
+    finish_if_complete(fleet, &of.id).await?;
+    fleet.metrics.lead_rows("accepted", tally.accepted);
+    fleet.metrics.lead_rows("duplicate", tally.duplicate);
+    fleet.metrics.lead_rows("rejected", tally.rejected);
+    Ok(Ingested::Done(tally))
+}
+
+/// A campaign that was done had only run out of leads: it goes on. Reads it afresh, because it may
+/// have become so while the leads were being inserted.
+async fn reopen(fleet: &Fleet, id: &CampaignId) -> Result<(), StoreError> {
+    while let Some(campaign) = fleet
+        .campaign(id)
+        .await?
+        .filter(|c| c.state == CampaignState::Done)
+    {
+        let now = fleet.clock.now();
         let change = CampaignChange {
             state: Some(CampaignState::Running),
             wake: Some(now),
             at: now,
             limit: None,
         };
-        fleet
+        let changed = fleet
             .store
-            .change_campaign(&campaign.id, campaign.generation, change)
+            .change_campaign(id, campaign.generation, change)
             .await?;
+        if changed.is_some() {
+            break;
+        }
     }
-    finish_if_complete(fleet, &of.id).await?;
-    fleet.store.wake(&[(campaign.id, now)]).await?;
-    fleet.metrics.lead_rows("accepted", tally.accepted);
-    fleet.metrics.lead_rows("duplicate", tally.duplicate);
-    fleet.metrics.lead_rows("rejected", tally.rejected);
-    Ok(Ingested::Done(tally))
+    Ok(())
 }
 
 /// A batch that a customer published directly gets an import of its own, named after its message.

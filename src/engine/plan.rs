@@ -135,8 +135,9 @@ pub(crate) async fn rest(fleet: &Fleet, campaign: &Campaign) -> Answer<()> {
             .await?;
         return Ok(());
     }
-    let open = fleet.store.has_open_leads(&campaign.id).await?
-        || crate::ingest::expects_leads(fleet, &campaign.id).await?
+    // Imports first: the leads of one that has ended are there when they are asked for.
+    let open = crate::ingest::expects_leads(fleet, &campaign.id).await?
+        || fleet.store.has_open_leads(&campaign.id).await?
         // Nothing came yet: a campaign that was started before its leads waits for them.
         || fleet.store.lead_counts(&campaign.id).await?.total() == 0;
     if open {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use dialfleet_adapters::amqp::{AmqpConfig, AmqpQueue};
 use dialfleet_runtime::clock::fill_random;
+use dialfleet_tests::fleet::service;
 use lapin::options::QueueDeleteOptions;
 use lapin::{Connection, ConnectionProperties};
 
@@ -16,8 +17,7 @@ struct Names {
 }
 
 async fn make() -> (Names, AmqpQueue) {
-    let url = std::env::var("AMQP_URL")
-        .expect("AMQP_URL names the RabbitMQ to test against (`cargo xtask services` starts one)");
+    let url = service("AMQP_URL");
     let mut random = [0; 8];
     fill_random(&mut random);
     let prefix = format!("test-{:016x}.", u64::from_le_bytes(random));

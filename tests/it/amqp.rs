@@ -9,6 +9,7 @@ use dialfleet_adapters::amqp::{AmqpConfig, AmqpError, AmqpQueue};
 use dialfleet_engine::port::queue::{Consumer, Delivery, Message, PublishError, Queue, Topic};
 use dialfleet_runtime::clock::fill_random;
 use dialfleet_runtime::retry::Backoff;
+use dialfleet_tests::fleet::service;
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
     QueueDeleteOptions,
@@ -32,9 +33,7 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Self {
-        let url = std::env::var("AMQP_URL").expect(
-            "AMQP_URL names the RabbitMQ to test against (`cargo xtask services` starts one)",
-        );
+        let url = service("AMQP_URL");
         let mut random = [0; 8];
         fill_random(&mut random);
         let prefix = format!("test-{:016x}.", u64::from_le_bytes(random));

@@ -2,7 +2,7 @@
 //!
 //! Publishing and consuming have a connection each: a broker short of memory blocks connections
 //! that publish, and consumers must go on acknowledging then. Whatever breaks is made anew until
-//! its owner is dropped ([`connection`]); nothing is ever negatively acknowledged, because every
+//! its owner is dropped (module `connection`); nothing is ever negatively acknowledged, because every
 //! return to the queue counts towards a message's delivery limit. A delivery that is dropped
 //! unsettled comes again when its channel closes, at the latest when the process ends.
 //!

@@ -1,0 +1,301 @@
+//! A carrier account as a process sees it: requests that are lost, late, refused or unanswered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dialfleet_domain::call::{Refusal, RefusalClass};
+use dialfleet_domain::id::CarrierCallId;
+use dialfleet_domain::phone::E164;
+use dialfleet_engine::port::Carrier;
+use dialfleet_engine::port::carrier::{
+    CallRecord, CallbackNews, CallbackRefused, CarrierError, CarrierProfile, DialAnswer,
+    DialRequest, RawCallback,
+};
+use dialfleet_simulator::Refused;
+use tokio::sync::oneshot;
+
+use super::chance::Kind;
+use super::exchange::{Body, Exchange, short};
+use super::faults::WIRE_MAX_S;
+use super::gate::{Gate, Trap};
+use super::weather::Weather;
+
+/// The HTTP client's total time-out.
+const TIME_OUT: Duration = Duration::from_secs(6);
+
+/// What becomes of a create-call request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Fine,
+    Refused(RefusalClass),
+    /// The connection breaks before the carrier reads the request.
+    LostThere,
+    /// The connection breaks before we read the answer.
+    LostBack,
+    /// No answer comes.
+    Hangs,
+}
+
+/// One process's connection to one account.
+pub(super) struct SimCarrier {
+    pub(super) profile: CarrierProfile,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) weather: Arc<Weather>,
+}
+
+impl SimCarrier {
+    fn fate(&self) -> Fate {
+        let (w, f) = (&self.weather, &self.weather.faults);
+        if w.hits(Kind::Carrier, f.dial_limited) {
+            Fate::Refused(RefusalClass::RetryLater)
+        } else if w.hits(Kind::Carrier, f.dial_refused) {
+            let account = w.chance.hits(Kind::Carrier, 0.2);
+            Fate::Refused(if account {
+                RefusalClass::ConfigFault
+            } else {
+                RefusalClass::Failover
+            })
+        } else if w.hits(Kind::Carrier, f.dial_unclear) {
+            if w.chance.hits(Kind::Carrier, 0.5) {
+                Fate::LostThere
+            } else {
+                Fate::LostBack
+            }
+        } else if w.hits(Kind::Carrier, f.dial_hangs) {
+            Fate::Hangs
+        } else {
+            Fate::Fine
+        }
+    }
+
+    /// One way over the network.
+    fn way(&self, slowest_ms: u64) -> Duration {
+        let w = &self.weather;
+        let slow = w.hits(Kind::CarrierTime, w.faults.dial_slow);
+        let (low, high) = if slow { (100, slowest_ms) } else { (2, 40) };
+        w.chance.ms(Kind::CarrierTime, low, high)
+    }
+
+    /// The request's own life, from when it left the process: it goes on whatever becomes of that.
+    fn send(&self, request: &DialRequest) -> oneshot::Receiver<DialAnswer> {
+        let (tell, told) = oneshot::channel();
+        let (fate, there, back) = (self.fate(), self.way(WIRE_MAX_S * 1000), self.way(4_000));
+        let (exchange, weather, carrier) = (
+            Arc::clone(&self.exchange),
+            Arc::clone(&self.weather),
+            self.profile.id.clone(),
+        );
+        let (who, request) = (self.gate.who.clone(), request.clone());
+        weather.journal.line(
+            &who,
+            format_args!(
+                "POST {} leg {} at {carrier}: {fate:?}, {}+{} ms",
+                request.attempt,
+                request.leg,
+                there.as_millis(),
+                back.as_millis()
+            ),
+        );
+        let journal = Arc::clone(&weather.journal);
+        weather.clone().spawn(async move {
+            tokio::time::sleep(there).await;
+            let key = format!("{}/{}", request.attempt.as_str(), request.leg);
+            if exchange.network.create_seen(&key, weather.time.now()) > 0 {
+                weather.fail(format!(
+                    "two requests were sent for leg {} of {}",
+                    request.leg, request.attempt
+                ));
+            }
+            let answer = match fate {
+                Fate::LostThere => None,
+                Fate::Refused(class) => Some(refused(class)),
+                Fate::Fine | Fate::LostBack | Fate::Hangs => {
+                    Some(match exchange.create(&carrier, &request) {
+                        Ok(call) => {
+                            journal.line(
+                                "carrier",
+                                format_args!("placed {} for {}", short(&call), request.attempt),
+                            );
+                            accepted(call)
+                        }
+                        Err(Refused::InvalidNumber) => refused(RefusalClass::BadNumber),
+                    })
+                }
+            };
+            tokio::time::sleep(back).await;
+            match fate {
+                Fate::Hangs => tokio::time::sleep(TIME_OUT).await,
+                Fate::LostThere | Fate::LostBack => {}
+                Fate::Fine | Fate::Refused(_) => {
+                    if let Some(answer) = answer {
+                        // The process may be gone, or have given up.
+                        let _ = tell.send(answer);
+                    }
+                }
+            }
+        });
+        told
+    }
+
+    /// A question: the answer is what was true when the request arrived.
+    async fn ask<T>(
+        &self,
+        name: &'static str,
+        answer: impl FnOnce() -> Result<T, CarrierError> + Send,
+    ) -> Result<T, CarrierError>
+    where
+        T: Send,
+    {
+        let w = &self.weather;
+        w.journal.mix(&self.gate.who, name);
+        self.gate.pass().await;
+        tokio::time::sleep(self.way(3_000)).await;
+        let fails = w.hits(Kind::Carrier, w.faults.ask_fails);
+        let heard = !fails || w.chance.hits(Kind::Carrier, 0.5);
+        let answer = if heard { Some(answer()) } else { None };
+        let back = if fails && w.chance.hits(Kind::Carrier, 0.5) {
+            TIME_OUT
+        } else {
+            self.way(3_000)
+        };
+        tokio::time::sleep(back).await;
+        self.gate.pass().await;
+        match answer {
+            Some(answer) if !fails => answer,
+            Some(_) | None => Err(CarrierError::Unavailable("simulated".to_owned())),
+        }
+    }
+
+    fn pollable(&self) -> Result<(), CarrierError> {
+        if self.profile.capabilities.pollable {
+            Ok(())
+        } else {
+            Err(CarrierError::Unsupported)
+        }
+    }
+}
+
+#[async_trait]
+impl Carrier for SimCarrier {
+    fn profile(&self) -> &CarrierProfile {
+        &self.profile
+    }
+
+    async fn dial(&self, request: &DialRequest) -> DialAnswer {
+        let w = &self.weather;
+        w.journal.mix(&self.gate.who, "dial");
+        self.gate.pass().await;
+        self.exchange.leaves(request).await;
+        let trap = if w.is_calm() {
+            None
+        } else {
+            self.gate.spring_trap()
+        };
+        match trap {
+            Some(Trap::CrashBefore) => {
+                self.gate.sever();
+                self.gate.pass().await;
+            }
+            Some(Trap::Freeze(time)) => {
+                w.journal.line(
+                    &self.gate.who,
+                    format_args!("frozen before a request for {} s", time.as_secs()),
+                );
+                self.gate.freeze(true);
+                let gate = Arc::clone(&self.gate);
+                w.spawn(async move {
+                    tokio::time::sleep(time).await;
+                    gate.freeze(false);
+                });
+                // Lets go of the processor, which it will not get again before the thaw.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Some(Trap::CrashAfter) | None => {}
+        }
+        let answer = self.send(request);
+        if trap == Some(Trap::CrashAfter) {
+            self.gate.sever();
+            self.gate.pass().await;
+        }
+        let answer = tokio::time::timeout(TIME_OUT, answer).await;
+        self.gate.pass().await;
+        match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => DialAnswer::Unclear("the connection broke".to_owned()),
+            Err(_) => DialAnswer::Unclear("no answer in time".to_owned()),
+        }
+    }
+
+    async fn hang_up(&self, call: &CarrierCallId) -> Result<(), CarrierError> {
+        let (exchange, call) = (Arc::clone(&self.exchange), call.clone());
+        self.ask("hang_up", move || exchange.hang_up(&call)).await
+    }
+
+    async fn look(&self, call: &CarrierCallId) -> Result<CallRecord, CarrierError> {
+        self.pollable()?;
+        self.ask("look", || self.exchange.look(call)).await
+    }
+
+    async fn find(&self, to: &E164, from: &E164) -> Result<Vec<CallRecord>, CarrierError> {
+        self.pollable()?;
+        let wanted = || {
+            let ours = |view: &dialfleet_simulator::CallView| {
+                view.dial.to == to.as_str() && view.dial.from == from.as_str()
+            };
+            Ok(self.exchange.list(&self.profile.id, ours))
+        };
+        let found = self.ask("find", wanted).await;
+        if found.is_ok() {
+            self.exchange.looked(to);
+        }
+        found
+    }
+
+    async fn live(&self) -> Result<Vec<CallRecord>, CarrierError> {
+        self.pollable()?;
+        let wanted = || {
+            Ok(self
+                .exchange
+                .list(&self.profile.id, |view| !view.status.is_terminal()))
+        };
+        self.ask("live", wanted).await
+    }
+
+    fn read_callback(&self, raw: &RawCallback) -> Result<CallbackNews, CallbackRefused> {
+        let unreadable = |why: String| CallbackRefused::Unreadable(why);
+        let body: Body =
+            serde_json::from_slice(&raw.body).map_err(|e| unreadable(e.to_string()))?;
+        let call_id = CarrierCallId::parse(body.call).map_err(|e| unreadable(e.to_string()))?;
+        Ok(CallbackNews {
+            event_key: body.key,
+            call_id,
+            statuses: body.statuses,
+        })
+    }
+}
+
+fn accepted(call: String) -> DialAnswer {
+    match CarrierCallId::parse(call) {
+        Ok(call_id) => DialAnswer::Accepted {
+            call_id,
+            queued_for: Duration::ZERO,
+        },
+        Err(error) => DialAnswer::Unclear(error.to_string()),
+    }
+}
+
+fn refused(class: RefusalClass) -> DialAnswer {
+    let code = match class {
+        RefusalClass::RetryLater => "429",
+        RefusalClass::Failover => "503",
+        RefusalClass::BadNumber => "21211",
+        RefusalClass::ConfigFault => "20003",
+    };
+    DialAnswer::Refused(Refusal {
+        class,
+        code: code.to_owned(),
+        message: "simulated".to_owned(),
+    })
+}

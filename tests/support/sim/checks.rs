@@ -1,0 +1,242 @@
+//! The promises, checked from outside at every step: what the network saw against what was ordered.
+//! Nothing here asks the engine or its store.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dialfleet_domain::call::{Attempt, CallState};
+use dialfleet_engine::port::carrier::DialRequest;
+use dialfleet_simulator::{CallView, Ledger, NetEvent};
+
+use super::exchange::short;
+use super::weather::Weather;
+
+/// Between the two looks that prove absence.
+const PROOF_GAP: Duration = Duration::from_secs(30);
+
+#[derive(Default)]
+struct State {
+    /// Per campaign, the limits that may have been in force, each from its time on.
+    limits: BTreeMap<String, Vec<(Duration, u32)>>,
+    /// Campaigns that must not dial, since when.
+    closed: BTreeMap<String, Duration>,
+    /// People who must not be called, since when.
+    opted_out: BTreeMap<String, Duration>,
+    /// Live calls: campaign, and when it was placed.
+    live: BTreeMap<String, (String, Duration)>,
+    /// Complete answers to "calls to this person?", by phone: when they were true.
+    looks: BTreeMap<String, Vec<Duration>>,
+    rings: u64,
+}
+
+/// See the module.
+pub(super) struct Checks {
+    weather: Arc<Weather>,
+    state: Mutex<State>,
+}
+
+impl Checks {
+    pub(super) fn new(weather: Arc<Weather>) -> Self {
+        Self {
+            weather,
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A limit is being ordered: it may be in force from now on, and the old one still is.
+    pub(super) fn limit_ordered(&self, campaign: &str, limit: u32) {
+        let mut state = self.state();
+        let limits = state.limits.entry(campaign.to_owned()).or_default();
+        let highest = limits.last().map_or(limit, |(_, last)| limit.max(*last));
+        limits.push((self.weather.time.elapsed(), highest));
+    }
+
+    /// The order was confirmed.
+    pub(super) fn limit_confirmed(&self, campaign: &str, limit: u32) {
+        let now = self.weather.time.elapsed();
+        self.state()
+            .limits
+            .entry(campaign.to_owned())
+            .or_default()
+            .push((now, limit));
+    }
+
+    /// A campaign was confirmed to dial no more.
+    pub(super) fn closed(&self, campaign: &str) {
+        let now = self.weather.time.elapsed();
+        self.state()
+            .closed
+            .entry(campaign.to_owned())
+            .or_insert(now);
+    }
+
+    /// A campaign is being told to dial again.
+    pub(super) fn opening(&self, campaign: &str) {
+        self.state().closed.remove(campaign);
+    }
+
+    /// An opt-out was confirmed.
+    pub(super) fn opted_out(&self, phone: &str) {
+        let now = self.weather.time.elapsed();
+        self.state()
+            .opted_out
+            .entry(phone.to_owned())
+            .or_insert(now);
+    }
+
+    /// A carrier's complete list of calls to a person was read.
+    pub(super) fn looked(&self, phone: &str) {
+        let now = self.weather.time.elapsed();
+        self.state()
+            .looks
+            .entry(phone.to_owned())
+            .or_default()
+            .push(now);
+    }
+
+    /// An attempt is written down as proven absent: that takes two looks far enough apart since its
+    /// request may have left.
+    pub(super) fn proven_absent(&self, attempt: &Attempt) {
+        let Some((_, leg)) = attempt.current_leg() else {
+            return;
+        };
+        let age = self.weather.time.now().since(leg.intent_at);
+        let since = self.weather.time.elapsed().saturating_sub(age);
+        let state = self.state();
+        let looks = state
+            .looks
+            .get(attempt.phone.as_str())
+            .into_iter()
+            .flatten()
+            .filter(|at| **at >= since);
+        let gap = looks
+            .clone()
+            .max()
+            .zip(looks.min())
+            .map_or(Duration::ZERO, |(last, first)| *last - *first);
+        // The carrier's answer travels back for some seconds.
+        if gap + Duration::from_secs(7) < PROOF_GAP {
+            let s = gap.as_secs_f64();
+            self.weather.fail(format!(
+                "{} was proven absent by looks {s:.1} s apart",
+                attempt.id
+            ));
+        }
+    }
+
+    /// A create-call request is about to leave.
+    pub(super) fn leaves(&self, attempt: Option<&Attempt>, request: &DialRequest) {
+        let state = attempt.map(|a| (a.state, a.current_leg().map(|(leg, _)| leg)));
+        if state != Some((CallState::Intent, Some(request.leg))) {
+            self.weather.fail(format!(
+                "a request left for {} leg {}, which is {state:?}",
+                request.attempt, request.leg
+            ));
+        }
+    }
+
+    /// A call was placed.
+    pub(super) fn placed(&self, ledger: &Ledger, call: &str, request: &DialRequest) {
+        let now = self.weather.time.elapsed();
+        let slack = self.weather.slack();
+        let campaign = request.attempt.lead().campaign().as_str().to_owned();
+        let mut state = self.state();
+        state.live.insert(call.to_owned(), (campaign.clone(), now));
+        if let Some(since) = state
+            .closed
+            .get(&campaign)
+            .filter(|since| **since + slack < now)
+        {
+            let s = (now - *since).as_secs_f64();
+            self.weather.fail(format!(
+                "{} was dialed {s:.1} s after its campaign was closed",
+                request.attempt
+            ));
+        }
+        self.check_opt_out(&state, request.to.as_str(), "called");
+        self.check_limit(&state, ledger, &campaign);
+        self.check_ledger(ledger);
+    }
+
+    /// A live call holds a slot below a limit that was in force when it was last checked, and no two
+    /// hold the same one: so there are never more than the highest limit since the oldest of them.
+    fn check_limit(&self, state: &State, ledger: &Ledger, campaign: &str) {
+        let now = self.weather.time.elapsed();
+        let ours = state.live.values().filter(|(of, _)| of == campaign);
+        let oldest = ours.map(|(_, at)| *at).min().unwrap_or(now);
+        let since = oldest.saturating_sub(self.weather.slack());
+        let highest = state.limits.get(campaign).map_or(0, |limits| {
+            let before = limits.iter().take_while(|(at, _)| *at <= since).last();
+            let after = limits.iter().skip_while(|(at, _)| *at <= since);
+            before
+                .into_iter()
+                .chain(after)
+                .map(|(_, limit)| *limit)
+                .max()
+                .unwrap_or(0)
+        });
+        let live = ledger.live.get(campaign).copied().unwrap_or(0);
+        if live > highest {
+            self.weather.fail(format!(
+                "{live} live calls of {campaign}, its limit was at most {highest}"
+            ));
+        }
+    }
+
+    fn check_opt_out(&self, state: &State, phone: &str, what: &str) {
+        let now = self.weather.time.elapsed();
+        let slack = self.weather.slack();
+        if let Some(since) = state
+            .opted_out
+            .get(phone)
+            .filter(|since| **since + slack < now)
+        {
+            let (s, tail) = (
+                (now - *since).as_secs_f64(),
+                &phone[phone.len().saturating_sub(3)..],
+            );
+            self.weather
+                .fail(format!("***{tail} was {what} {s:.1} s after opting out"));
+        }
+    }
+
+    fn check_ledger(&self, ledger: &Ledger) {
+        if let Some(violation) = ledger.violations.first() {
+            self.weather.fail(format!("the network saw {violation:?}"));
+        }
+    }
+
+    /// Something happened to a call.
+    pub(super) fn happened(&self, ledger: &Ledger, call: &str, view: &CallView, event: NetEvent) {
+        let attempt = view.dial.attempt_key.rsplit(':').next().unwrap_or_default();
+        let tail = &view.dial.to[view.dial.to.len().saturating_sub(3)..];
+        let line = format_args!(
+            "{} (***{tail} attempt {attempt} leg {}) {event:?}",
+            short(call),
+            view.dial.leg
+        );
+        self.weather.journal.line("network", line);
+        let mut state = self.state();
+        match event {
+            NetEvent::Ringing => {
+                state.rings += 1;
+                self.check_opt_out(&state, &view.dial.to, "rung");
+            }
+            NetEvent::Ended { .. } => {
+                state.live.remove(call);
+            }
+            NetEvent::Initiated | NetEvent::Answered { .. } => {}
+        }
+        self.check_ledger(ledger);
+    }
+
+    /// Rings so far.
+    pub(super) fn rings(&self) -> u64 {
+        self.state().rings
+    }
+}

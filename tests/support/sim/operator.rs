@@ -1,0 +1,290 @@
+//! The people: they make campaigns, deliver leads, change their minds, and opt out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dialfleet_domain::call::Outcome;
+use dialfleet_domain::campaign::{Amd, AmdMode, CampaignState, Order};
+use dialfleet_domain::flow::Flow;
+use dialfleet_domain::id::CampaignId;
+use dialfleet_domain::phone::E164;
+use dialfleet_domain::retry::{RetryPolicy, RetryRule};
+use dialfleet_engine::Fleet;
+use dialfleet_engine::ingest::{ImportError, import_file};
+use dialfleet_engine::intake::Format;
+use dialfleet_engine::order::{NewCampaign, OrderError, add_do_not_call, create, order, set_limit};
+
+use super::chance::Kind;
+use super::checks::Checks;
+use super::weather::Weather;
+
+/// The first phone number; there are [`PEOPLE`].
+const FIRST: u64 = 442_079_460_000;
+/// People in the world: few enough that campaigns share some.
+const PEOPLE: u64 = 120;
+/// Between two tries of anything.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What became of the leads that were delivered, by campaign: the phones that must be there.
+pub(super) type Delivered = BTreeMap<CampaignId, BTreeSet<String>>;
+
+/// The operator, who works through the API process.
+pub(super) struct Operator {
+    weather: Arc<Weather>,
+    checks: Arc<Checks>,
+    api: Arc<Fleet>,
+    delivered: Mutex<Delivered>,
+}
+
+impl Operator {
+    pub(super) fn new(weather: Arc<Weather>, checks: Arc<Checks>, api: Arc<Fleet>) -> Self {
+        Self {
+            weather,
+            checks,
+            api,
+            delivered: Mutex::default(),
+        }
+    }
+
+    pub(super) fn delivered(&self) -> MutexGuard<'_, Delivered> {
+        self.delivered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn campaigns(&self) -> Vec<CampaignId> {
+        self.delivered().keys().cloned().collect()
+    }
+
+    fn say(&self, what: std::fmt::Arguments<'_>) {
+        self.weather.journal.line("people", what);
+    }
+
+    fn draw(&self, low: u64, high: u64) -> u64 {
+        self.weather.chance.between(Kind::Operator, low, high)
+    }
+
+    fn small(&self, low: u64, high: u64) -> u32 {
+        u32::try_from(self.draw(low, high)).unwrap_or(u32::MAX)
+    }
+
+    /// Makes the campaigns. Nothing goes wrong yet.
+    pub(super) async fn set_up(&self) -> Result<(), OrderError> {
+        for nth in 0..self.draw(1, 3) {
+            let limit = self.small(1, 5);
+            let new = self.campaign(nth, limit);
+            let campaign = create(&self.api, &self.api.settings.tenant, new).await?;
+            self.checks.limit_ordered(campaign.id.as_str(), limit);
+            self.say(format_args!(
+                "campaign {} limit {limit} {:?}",
+                campaign.id, campaign.retry.max_attempts
+            ));
+            self.delivered().insert(campaign.id, BTreeSet::new());
+        }
+        Ok(())
+    }
+
+    fn campaign(&self, nth: u64, limit: u32) -> NewCampaign {
+        let again = |outcome: Outcome| {
+            let delays_s = (0..self.draw(1, 3)).map(|_| self.small(0, 20)).collect();
+            (
+                outcome,
+                RetryRule {
+                    delays_s,
+                    max: self.small(1, 3),
+                },
+            )
+        };
+        let final_ones = [
+            Outcome::HumanConnected,
+            Outcome::Answered,
+            Outcome::Fax,
+            Outcome::Unwanted,
+        ];
+        let of_course = [Outcome::NotPlaced, Outcome::Withdrawn];
+        let rules = Outcome::ALL
+            .into_iter()
+            .filter(|outcome| !final_ones.contains(outcome) && !of_course.contains(outcome))
+            .map(again)
+            .collect();
+        NewCampaign {
+            name: format!("campaign {nth}"),
+            concurrency: limit,
+            weight: self.small(1, 3),
+            carriers: Vec::new(),
+            caller_ids: Vec::new(),
+            region: None,
+            schedule: None,
+            retry: RetryPolicy {
+                max_attempts: self.small(1, 3),
+                unknown_cooloff_s: 30,
+                rules,
+            },
+            flow: Flow::default(),
+            amd: Amd {
+                mode: if self.draw(0, 1) == 0 {
+                    AmdMode::Off
+                } else {
+                    AmdMode::Async
+                },
+            },
+            ring_timeout_s: self.small(5, 12),
+            max_duration_s: self.small(10, 20),
+        }
+    }
+
+    /// Delivers leads to a campaign, however often it takes. Some come twice, some are shared.
+    pub(super) async fn deliver(&self, campaign: &CampaignId, count: u64) {
+        let phones: BTreeSet<String> = (0..count)
+            .map(|_| format!("+{}", FIRST + self.draw(0, PEOPLE - 1)))
+            .collect();
+        let mut csv = String::from("phone,priority\n");
+        for phone in &phones {
+            csv.push_str(&format!("{phone},{}\n", self.draw(0, 3)));
+        }
+        loop {
+            match import_file(
+                &self.api,
+                &self.api.settings.tenant,
+                campaign,
+                csv.as_bytes(),
+                Format::Csv,
+            )
+            .await
+            {
+                Ok(import) => {
+                    self.say(format_args!(
+                        "{} leads for {campaign} as {}",
+                        phones.len(),
+                        import.id
+                    ));
+                    self.delivered()
+                        .entry(campaign.clone())
+                        .or_default()
+                        .extend(phones);
+                    return;
+                }
+                Err(ImportError::Stopped) => return,
+                Err(error) => self.say(format_args!("leads for {campaign}: {error}")),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Gives an order, however often it takes. Orders that make no sense are not insisted on.
+    pub(super) async fn order(&self, campaign: &CampaignId, what: Order) {
+        if matches!(what, Order::Start | Order::Resume) {
+            self.checks.opening(campaign.as_str());
+        }
+        self.say(format_args!("{} {campaign}", what.name()));
+        loop {
+            match order(&self.api, &self.api.settings.tenant, campaign, what).await {
+                Ok(now) => {
+                    if !now.state.may_dial() {
+                        self.checks.closed(campaign.as_str());
+                    }
+                    self.say(format_args!("{campaign} is {}", now.state.name()));
+                    return;
+                }
+                Err(OrderError::State(error)) => {
+                    self.say(format_args!("{error}"));
+                    return;
+                }
+                Err(error) => self.say(format_args!("{} {campaign}: {error}", what.name())),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    async fn limit(&self, campaign: &CampaignId, limit: u32) {
+        self.checks.limit_ordered(campaign.as_str(), limit);
+        self.say(format_args!("limit of {campaign} to {limit}"));
+        while let Err(error) =
+            set_limit(&self.api, &self.api.settings.tenant, campaign, limit).await
+        {
+            self.say(format_args!("limit of {campaign}: {error}"));
+            tokio::time::sleep(AGAIN).await;
+        }
+        self.checks.limit_confirmed(campaign.as_str(), limit);
+        self.say(format_args!("limit of {campaign} is {limit}"));
+    }
+
+    async fn opt_out(&self) {
+        let phone = format!("+{}", FIRST + self.draw(0, PEOPLE - 1));
+        let Ok(entry) = E164::parse(&phone, None) else {
+            return;
+        };
+        let entries = [entry];
+        while let Err(error) =
+            add_do_not_call(&self.api, &self.api.settings.tenant, &entries, "sim").await
+        {
+            self.say(format_args!("opt-out of {}: {error}", entries[0]));
+            tokio::time::sleep(AGAIN).await;
+        }
+        self.checks.opted_out(&phone);
+        self.say(format_args!("{} opted out", entries[0]));
+    }
+
+    /// One second of changing minds.
+    pub(super) async fn change_minds(&self) {
+        let (w, f) = (&self.weather, &self.weather.faults);
+        let hits = |rate: f64| w.hits(Kind::Operator, rate / 60.0);
+        for campaign in self.campaigns() {
+            if hits(f.orders) {
+                match self.draw(0, 6) {
+                    0 => self.order(&campaign, Order::Pause).await,
+                    1 | 2 => self.order(&campaign, Order::Resume).await,
+                    3 => self.order(&campaign, Order::Drain).await,
+                    4 => self.deliver(&campaign, self.draw(1, 8)).await,
+                    _ => self.limit(&campaign, self.small(1, 5)).await,
+                }
+            }
+            if hits(f.stops) {
+                self.order(&campaign, Order::Stop).await;
+            }
+            if hits(f.opt_outs) {
+                self.opt_out().await;
+            }
+        }
+    }
+
+    /// Lets every campaign that was not stopped go on.
+    pub(super) async fn resume_all(&self) {
+        for campaign in self.campaigns() {
+            loop {
+                let state = self
+                    .api
+                    .campaign(&campaign)
+                    .await
+                    .ok()
+                    .flatten()
+                    .map(|c| c.state);
+                match state {
+                    Some(CampaignState::Draft) => self.order(&campaign, Order::Start).await,
+                    Some(CampaignState::Paused | CampaignState::Draining) => {
+                        self.order(&campaign, Order::Resume).await;
+                    }
+                    Some(CampaignState::Running | CampaignState::Stopped | CampaignState::Done) => {
+                        break;
+                    }
+                    None => tokio::time::sleep(AGAIN).await,
+                }
+            }
+        }
+    }
+
+    /// Delivers the first leads and starts every campaign, in either order.
+    pub(super) async fn open(&self) {
+        for campaign in self.campaigns() {
+            let early = self.draw(0, 3) == 0;
+            if early {
+                self.order(&campaign, Order::Start).await;
+            }
+            self.deliver(&campaign, self.draw(10, 40)).await;
+            if !early {
+                self.order(&campaign, Order::Start).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Processes of the fleet: the real engine with every role, over faulty ports; hired, killed, frozen
+//! and hired again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dialfleet_adapters::local::LocalQueue;
+use dialfleet_adapters::sqlite::SqliteStore;
+use dialfleet_domain::id::{CarrierId, TenantId, WorkerId};
+use dialfleet_engine::dialer::Dialer;
+use dialfleet_engine::pace::Pace;
+use dialfleet_engine::port::carrier::CarrierProfile;
+use dialfleet_engine::port::{Carrier, Clock};
+use dialfleet_engine::token::CallbackKeys;
+use dialfleet_engine::{Fleet, Role, Settings, role};
+use dialfleet_runtime::metrics::Metrics;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::carrier::SimCarrier;
+use super::chance::{Kind, SeededEntropy};
+use super::checks::Checks;
+use super::door::{self, Knock};
+use super::exchange::Exchange;
+use super::faults::FREEZE_MAX_S;
+use super::gate::{Exit, Gate, Shell, Trap};
+use super::queue::FaultyQueue;
+use super::store::{FaultyStore, outage_end};
+use super::time::OwnClock;
+use super::weather::Weather;
+
+/// How long the system waits for a process that was told to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What processes are made of.
+pub(super) struct Company {
+    pub(super) weather: Arc<Weather>,
+    pub(super) store: SqliteStore,
+    pub(super) broker: Arc<LocalQueue>,
+    pub(super) exchange: Arc<Exchange>,
+    pub(super) checks: Arc<Checks>,
+    pub(super) profiles: Vec<CarrierProfile>,
+    pub(super) tenant: TenantId,
+    pub(super) keys: CallbackKeys,
+    pub(super) metrics: Metrics,
+    pub(super) staff: Mutex<BTreeMap<usize, Process>>,
+    pub(super) crashes: Mutex<u64>,
+}
+
+/// A process that is up.
+#[derive(Clone)]
+pub(super) struct Process {
+    pub(super) gate: Arc<Gate>,
+    pub(super) fleet: Arc<Fleet>,
+}
+
+impl Company {
+    /// Starts a process, without running it.
+    pub(super) fn hire(&self, who: &str, dials: bool) -> (Process, mpsc::Receiver<Knock>) {
+        let gate = Arc::new(Gate::new(who.to_owned()));
+        let weather = &self.weather;
+        let clock: Arc<dyn Clock> = Arc::new(OwnClock::new(weather.time, Arc::clone(&gate.off_ms)));
+        let carrier = |profile: &CarrierProfile| -> (CarrierId, Arc<dyn Carrier>) {
+            let carrier = SimCarrier {
+                profile: profile.clone(),
+                exchange: Arc::clone(&self.exchange),
+                gate: Arc::clone(&gate),
+                weather: Arc::clone(weather),
+            };
+            (profile.id.clone(), Arc::new(carrier))
+        };
+        let carriers: BTreeMap<_, _> = self.profiles.iter().map(carrier).collect();
+        let rates = self.profiles.iter().map(|p| (p.id.clone(), p.cps));
+        let fleet = Fleet {
+            store: Arc::new(FaultyStore {
+                inner: self.store.clone(),
+                gate: Arc::clone(&gate),
+                weather: Arc::clone(weather),
+                checks: Arc::clone(&self.checks),
+            }),
+            queue: Arc::new(FaultyQueue {
+                broker: Arc::clone(&self.broker),
+                gate: Arc::clone(&gate),
+                weather: Arc::clone(weather),
+            }),
+            pace: Pace::new(Arc::clone(&clock), rates),
+            dialer: dials.then(|| Dialer::new(carriers.keys())),
+            carriers,
+            clock,
+            entropy: Arc::new(SeededEntropy::new(weather.seed, who)),
+            metrics: self.metrics.clone(),
+            settings: Settings {
+                worker: WorkerId::parse(format!("wrk_{who}")).expect("a short name is an id"),
+                tenant: self.tenant.clone(),
+                public_url: "https://sim.example".to_owned(),
+                speed: 1.0,
+            },
+            keys: self.keys.clone(),
+            stopping: CancellationToken::new(),
+        };
+        let knocks = self.exchange.doors.add(who);
+        (
+            Process {
+                gate,
+                fleet: Arc::new(fleet),
+            },
+            knocks,
+        )
+    }
+
+    /// Keeps place `index` of the fleet filled for ever.
+    pub(super) async fn employ(self: Arc<Self>, index: usize) {
+        for life in 0.. {
+            let who = format!("w{index}.{life}");
+            let (process, knocks) = self.hire(&who, true);
+            self.staff().insert(index, process.clone());
+            self.weather.journal.line(&who, format_args!("up"));
+            let exit = Shell::new(Arc::clone(&process.gate), work(process.fleet, knocks)).await;
+            self.staff().remove(&index);
+            self.exchange.doors.remove(&who);
+            self.weather
+                .journal
+                .line(&who, format_args!("{exit:?} after"));
+            if exit == Exit::Crashed {
+                *self.crashes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            }
+            let high = if self.weather.is_calm() { 200 } else { 15_000 };
+            tokio::time::sleep(self.weather.chance.ms(Kind::Process, 100, high)).await;
+        }
+    }
+
+    pub(super) fn staff(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Process>> {
+        self.staff.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One second of bad luck for every process.
+    pub(super) fn misfortune(&self) {
+        let (w, f) = (&self.weather, &self.weather.faults);
+        let hits = |rate: f64| w.hits(Kind::Process, rate / 60.0);
+        let everybody_out = hits(f.store_outages).then(|| outage_end(w));
+        let staff: Vec<Process> = self.staff().values().cloned().collect();
+        for Process { gate, fleet } in staff {
+            let log = |what: std::fmt::Arguments<'_>| w.journal.line(&gate.who, what);
+            if let Some(until) =
+                everybody_out.or_else(|| hits(f.store_outages).then(|| outage_end(w)))
+            {
+                log(format_args!(
+                    "has no store until {:.1}",
+                    until.as_secs_f64()
+                ));
+                gate.store_out(until);
+            }
+            if hits(f.crashes) {
+                match w.chance.between(Kind::Process, 0, 3) {
+                    0 => gate.sever(),
+                    1 => gate.set_trap(Some(Trap::CrashBefore)),
+                    2 => gate.set_trap(Some(Trap::CrashAfter)),
+                    _ => gate.light_fuse(w.chance.between(Kind::Process, 0, 150)),
+                }
+                log(format_args!("is going to crash"));
+            }
+            if hits(f.freezes) {
+                let time = w.chance.ms(Kind::Process, 100, FREEZE_MAX_S * 1000);
+                if w.chance.hits(Kind::Process, 0.5) {
+                    gate.set_trap(Some(Trap::Freeze(time)));
+                } else {
+                    log(format_args!("frozen for {:.1} s", time.as_secs_f64()));
+                    gate.freeze(true);
+                    let gate = Arc::clone(&gate);
+                    w.spawn(async move {
+                        tokio::time::sleep(time).await;
+                        gate.freeze(false);
+                    });
+                }
+            }
+            if hits(f.restarts) {
+                log(format_args!("told to stop"));
+                fleet.stopping.cancel();
+                let gate = Arc::clone(&gate);
+                w.spawn(async move {
+                    tokio::time::sleep(STOP_PATIENCE).await;
+                    gate.sever();
+                });
+            }
+            self.mishandle_clock(&gate);
+        }
+    }
+
+    fn mishandle_clock(&self, gate: &Arc<Gate>) {
+        let (w, f) = (&self.weather, &self.weather.faults);
+        let jump = if w.hits(Kind::Process, f.clock_jumps / 60.0) {
+            Some(w.chance.between(Kind::Process, 0, 600_000).cast_signed() - 300_000)
+        } else if w.hits(Kind::Process, f.clock_drifts / 60.0) {
+            Some(w.chance.between(Kind::Process, 0, 3_000).cast_signed() - 1_500)
+        } else {
+            None
+        };
+        let Some(off) = jump else { return };
+        w.journal
+            .line(&gate.who, format_args!("clock off by {off} ms"));
+        gate.off_ms.store(off, Ordering::Relaxed);
+        let (gate, time) = (Arc::clone(gate), w.chance.ms(Kind::Process, 1_000, 40_000));
+        w.spawn(async move {
+            tokio::time::sleep(time).await;
+            gate.off_ms.store(0, Ordering::Relaxed);
+        });
+    }
+
+    /// Everything that was done to the processes is undone.
+    pub(super) fn recover(&self) {
+        for Process { gate, .. } in self.staff().values() {
+            gate.freeze(false);
+            gate.set_trap(None);
+            gate.light_fuse(u64::MAX);
+            gate.off_ms.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a process does: every role, the heartbeat and the door, side by side.
+fn work(fleet: Arc<Fleet>, knocks: mpsc::Receiver<Knock>) -> LocalBoxFuture<'static, ()> {
+    async move {
+        let fleet = &*fleet;
+        let parts: FuturesUnordered<LocalBoxFuture<'_, ()>> = Role::ALL
+            .into_iter()
+            .map(|role| role::run(fleet, role).boxed_local())
+            .collect();
+        parts.push(role::heartbeat(fleet, &Role::ALL).boxed_local());
+        parts.push(door::serve(fleet, knocks).boxed_local());
+        parts.for_each(|()| async {}).await;
+    }
+    .boxed_local()
+}

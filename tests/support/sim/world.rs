@@ -1,0 +1,292 @@
+//! One world from one seed, from its beginning to its end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dialfleet_adapters::local::LocalQueue;
+use dialfleet_adapters::sqlite::SqliteStore;
+use dialfleet_domain::id::{CarrierId, TenantId};
+use dialfleet_domain::phone::E164;
+use dialfleet_engine::port::carrier::{Capabilities, CarrierProfile};
+use dialfleet_engine::token::CallbackKeys;
+use dialfleet_runtime::metrics::Metrics;
+use dialfleet_simulator::{Network, Population, Weights};
+
+use super::chance::{Chance, Kind};
+use super::checks::Checks;
+use super::exchange::Exchange;
+use super::gate::Shell;
+use super::journal::Journal;
+use super::operator::Operator;
+use super::process::Company;
+use super::settle::{counter, unrest, verdict};
+use super::time::SimTime;
+use super::weather::Weather;
+use super::{Options, Report};
+
+/// The longest a healed world may take to become quiet.
+const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+/// Between two looks at whether it is.
+const LOOK: Duration = Duration::from_secs(5);
+/// In-flight messages and requests of the bad times land within this.
+const AFTERMATH: Duration = Duration::from_secs(25);
+
+/// The parts of a world that outlive its run, for the report.
+pub(super) struct World {
+    weather: Arc<Weather>,
+    company: Arc<Company>,
+    checks: Arc<Checks>,
+    operator: Arc<Operator>,
+    bad_times: Duration,
+}
+
+impl World {
+    /// Builds it. Must be called inside the paused runtime.
+    pub(super) async fn new(
+        seed: u64,
+        options: &Options,
+        time: SimTime,
+        journal: Arc<Journal>,
+    ) -> Result<(Self, usize), String> {
+        let chance = Chance::new(seed);
+        let faults = if options.swarm {
+            options.faults.swarm(&chance)
+        } else {
+            options.faults
+        };
+        let weather = Arc::new(Weather::new(seed, time, chance, journal, faults));
+        let draw = |low, high| weather.chance.between(Kind::Setting, low, high);
+        let workers = usize::try_from(draw(1, 4)).unwrap_or(1);
+        let bad_times = Duration::from_secs(draw(40, 240));
+        let profiles = profiles(&weather)?;
+        let population = population(seed, &weather);
+        let checks = Arc::new(Checks::new(Arc::clone(&weather)));
+        let network = Network::new(population, 1.0);
+        let store = SqliteStore::in_memory(Arc::new(time)).map_err(|e| e.to_string())?;
+        let exchange = Arc::new(Exchange::new(
+            network,
+            Arc::clone(&weather),
+            Arc::clone(&checks),
+            store.clone(),
+        ));
+        let mut secret = [7; 32];
+        secret[..8].copy_from_slice(&seed.to_le_bytes());
+        let company = Arc::new(Company {
+            weather: Arc::clone(&weather),
+            store,
+            broker: Arc::new(LocalQueue::new(None).await.map_err(|e| e.to_string())?),
+            exchange,
+            checks: Arc::clone(&checks),
+            profiles,
+            tenant: TenantId::parse("ten_sim").map_err(|e| e.to_string())?,
+            keys: CallbackKeys::new(&[CallbackKeys::mint(&secret)]).map_err(|e| e.to_string())?,
+            metrics: Metrics::new(),
+            staff: Mutex::default(),
+            crashes: Mutex::default(),
+        });
+        let (api, knocks) = company.hire("api", false);
+        let fleet = Arc::clone(&api.fleet);
+        let door = async move { super::door::serve(&fleet, knocks).await };
+        let shell = Shell::new(api.gate, Box::pin(door));
+        weather.spawn(async move {
+            shell.await;
+        });
+        let operator = Arc::new(Operator::new(
+            Arc::clone(&weather),
+            Arc::clone(&checks),
+            api.fleet,
+        ));
+        Ok((
+            Self {
+                weather,
+                company,
+                checks,
+                operator,
+                bad_times,
+            },
+            workers,
+        ))
+    }
+
+    /// Lives it.
+    pub(super) async fn live(&self, seed: u64, workers: usize) -> Result<Report, String> {
+        self.weather.journal.line(
+            "world",
+            format_args!("seed {seed}, {workers} workers, {:?}", self.weather.faults),
+        );
+        for index in 0..workers {
+            self.weather.spawn(Arc::clone(&self.company).employ(index));
+        }
+        let life = async {
+            self.bad_times(self.bad_times).await?;
+            self.good_times().await
+        };
+        let totals = tokio::select! {
+            biased;
+            failure = self.weather.failure() => return Err(failure),
+            end = life => end?,
+        };
+        let (c, ledger) = (&self.company, self.company.exchange.network.ledger());
+        Ok(Report {
+            seed,
+            hash: self.weather.journal.hash(),
+            workers,
+            leads: totals.leads,
+            attempts: totals.attempts,
+            placed: ledger.placed,
+            rings: self.checks.rings(),
+            max_live: ledger.max_total_live,
+            crashes: *c.crashes.lock().unwrap_or_else(PoisonError::into_inner),
+            unclear: counter_of(c, "dialfleet_dials_total", "unclear"),
+            zombies: counter(c, "dialfleet_zombie_calls_total"),
+            virtual_time: self.weather.time.elapsed(),
+        })
+    }
+
+    /// Campaigns run, and things go wrong.
+    async fn bad_times(&self, time: Duration) -> Result<(), String> {
+        self.operator
+            .set_up()
+            .await
+            .map_err(|e| format!("no campaign could be made: {e}"))?;
+        self.weather.set_calm(false);
+        let opening = Arc::clone(&self.operator);
+        let opened = tokio::task::spawn_local(async move { opening.open().await });
+        let (minds, weather) = (Arc::clone(&self.operator), Arc::clone(&self.weather));
+        // What the operator began is finished: he is joined, not dropped.
+        let changed = tokio::task::spawn_local(async move {
+            while !weather.is_calm() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                minds.change_minds().await;
+            }
+        });
+        let until = self.weather.time.elapsed() + time;
+        while self.weather.time.elapsed() < until {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.company.misfortune();
+        }
+        self.weather.set_calm(true);
+        self.company.recover();
+        self.weather.journal.line("world", format_args!("calm"));
+        opened.await.map_err(|e| e.to_string())?;
+        changed.await.map_err(|e| e.to_string())
+    }
+
+    /// Nothing goes wrong any more, and everything must come to its end.
+    async fn good_times(&self) -> Result<super::settle::Totals, String> {
+        tokio::time::sleep(AFTERMATH).await;
+        self.company.recover();
+        let until = self.weather.time.elapsed() + PATIENCE;
+        let mut quiet = 0;
+        loop {
+            self.operator.resume_all().await;
+            let delivered = self.operator.delivered().clone();
+            match unrest(&self.company, &delivered)
+                .await
+                .map_err(|e| e.to_string())?
+            {
+                None => quiet += 1,
+                Some(why) if self.weather.time.elapsed() > until => {
+                    return Err(format!("no end: {why}"));
+                }
+                Some(_) => quiet = 0,
+            }
+            if quiet == 2 {
+                return verdict(&self.company, &delivered)
+                    .await
+                    .map_err(|e| e.to_string())?;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+fn counter_of(company: &Company, name: &str, label: &str) -> u64 {
+    let text = company.metrics.render();
+    let of_it = text
+        .lines()
+        .filter(|line| line.starts_with(name) && line.contains(label));
+    of_it
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+fn profiles(weather: &Weather) -> Result<Vec<CarrierProfile>, String> {
+    let draw = |low, high| weather.chance.between(Kind::Setting, low, high);
+    let count = draw(1, 3);
+    // One carrier that cannot be asked, now and then.
+    let mute = if draw(0, 5) == 0 {
+        draw(0, count - 1)
+    } else {
+        count
+    };
+    (0..count)
+        .map(|nth| {
+            let phone = |k: u64| E164::parse(&format!("+44207946{:04}", 900 + nth * 10 + k), None);
+            Ok(CarrierProfile {
+                id: CarrierId::parse(format!("c{nth}")).map_err(|e| e.to_string())?,
+                kind: "sim",
+                cps: f64::from(u32::try_from(draw(2, 20)).unwrap_or(1)),
+                channels: None,
+                caller_ids: (0..draw(1, 2))
+                    .map(phone)
+                    .collect::<Result<_, _>>()
+                    .map_err(|e| e.to_string())?,
+                weight: u32::try_from(draw(1, 3)).unwrap_or(1),
+                capabilities: Capabilities {
+                    pollable: nth != mute,
+                    ringing_event: true,
+                    limits_duration: true,
+                    queue_bound: Duration::from_secs(60),
+                },
+            })
+        })
+        .collect()
+}
+
+fn population(seed: u64, weather: &Weather) -> Population {
+    let share = || u32::try_from(weather.chance.between(Kind::Setting, 0, 20)).unwrap_or(0);
+    let weights = Weights {
+        human: 20 + share(),
+        machine: share(),
+        busy: share(),
+        no_answer: share(),
+        invalid: share() / 4,
+        congestion: share() / 4,
+        declined: share() / 2,
+        rings_then_cancels: share() / 4,
+    };
+    Population {
+        seed,
+        weights,
+        ring_ms: (0, 6_000),
+        talk_ms: (0, 12_000),
+    }
+}
+
+/// Facts for a failure: how the campaigns' attempts stand, one line each.
+pub(super) async fn standing(world: &World) -> Vec<String> {
+    use dialfleet_engine::port::store::AttemptStore;
+    let mut lines = Vec::new();
+    let campaigns: BTreeMap<_, _> = world.operator.delivered().clone();
+    for id in campaigns.keys() {
+        for a in world
+            .company
+            .store
+            .live_attempts(id)
+            .await
+            .unwrap_or_default()
+        {
+            lines.push(format!(
+                "live: {} {} slot {:?} check_at {} legs {}",
+                a.id,
+                a.state.name(),
+                a.slot,
+                a.check_at.to_rfc3339(),
+                a.legs.len()
+            ));
+        }
+    }
+    lines
+}
