@@ -247,10 +247,16 @@ pub async fn set_limit(
     for _ in 0..TRIES {
         let campaign = read(fleet, tenant, id).await?;
         let now = fleet.clock.now();
-        let in_force = campaign.limit_in_force(now);
-        let former = (in_force > limit).then_some(FormerLimit {
-            limit: in_force,
-            until: now + LIMIT_GRACE,
+        // Calls from under an older, higher limit may outlive several changes.
+        let older = campaign.former_limit;
+        let highest = older.map_or(0, |f| f.limit).max(campaign.limit);
+        let until = match older {
+            Some(older) if limit >= campaign.limit => older.until,
+            Some(_) | None => now + LIMIT_GRACE,
+        };
+        let former = (highest > limit).then_some(FormerLimit {
+            limit: highest,
+            until,
         });
         let wake = campaign.state.may_dial().then_some(now);
         let change = CampaignChange {

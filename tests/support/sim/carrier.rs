@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::chance::Kind;
 use super::exchange::{Body, Exchange, short};
 use super::faults::WIRE_MAX_S;
-use super::gate::{Gate, Trap};
+use super::gate::Gate;
 use super::weather::Weather;
 
 /// The HTTP client's total time-out.
@@ -150,7 +150,7 @@ impl SimCarrier {
     {
         let w = &self.weather;
         w.journal.mix(&self.gate.who, name);
-        self.gate.pass().await;
+        self.gate.pass(name).await;
         tokio::time::sleep(self.way(3_000)).await;
         let fails = w.hits(Kind::Carrier, w.faults.ask_fails);
         let heard = !fails || w.chance.hits(Kind::Carrier, 0.5);
@@ -161,7 +161,7 @@ impl SimCarrier {
             self.way(3_000)
         };
         tokio::time::sleep(back).await;
-        self.gate.pass().await;
+        self.gate.pass(name).await;
         match answer {
             Some(answer) if !fails => answer,
             Some(_) | None => Err(CarrierError::Unavailable("simulated".to_owned())),
@@ -186,41 +186,12 @@ impl Carrier for SimCarrier {
     async fn dial(&self, request: &DialRequest) -> DialAnswer {
         let w = &self.weather;
         w.journal.mix(&self.gate.who, "dial");
-        self.gate.pass().await;
         self.exchange.leaves(request).await;
-        let trap = if w.is_calm() {
-            None
-        } else {
-            self.gate.spring_trap()
-        };
-        match trap {
-            Some(Trap::CrashBefore) => {
-                self.gate.sever();
-                self.gate.pass().await;
-            }
-            Some(Trap::Freeze(time)) => {
-                w.journal.line(
-                    &self.gate.who,
-                    format_args!("frozen before a request for {} s", time.as_secs()),
-                );
-                self.gate.freeze(true);
-                let gate = Arc::clone(&self.gate);
-                w.spawn(async move {
-                    tokio::time::sleep(time).await;
-                    gate.freeze(false);
-                });
-                // Lets go of the processor, which it will not get again before the thaw.
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            Some(Trap::CrashAfter) | None => {}
-        }
+        self.gate.pass("dial").await;
         let answer = self.send(request);
-        if trap == Some(Trap::CrashAfter) {
-            self.gate.sever();
-            self.gate.pass().await;
-        }
+        self.gate.pass("sent").await;
         let answer = tokio::time::timeout(TIME_OUT, answer).await;
-        self.gate.pass().await;
+        self.gate.pass("dial").await;
         match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => DialAnswer::Unclear("the connection broke".to_owned()),

@@ -12,6 +12,8 @@ use dialfleet_simulator::{CallView, Ledger, NetEvent};
 use super::exchange::short;
 use super::weather::Weather;
 
+/// The longest between the last reading of the facts and the request, and a few milliseconds.
+const FENCE: Duration = Duration::from_millis(3_050);
 /// Between the two looks that prove absence.
 const PROOF_GAP: Duration = Duration::from_secs(30);
 
@@ -28,6 +30,16 @@ struct State {
     /// Complete answers to "calls to this person?", by phone: when they were true.
     looks: BTreeMap<String, Vec<Duration>>,
     rings: u64,
+}
+
+/// The highest limit that may have been in force since then.
+fn highest_limit(state: &State, campaign: &str, since: Duration) -> u32 {
+    state.limits.get(campaign).map_or(0, |limits| {
+        let before = limits.iter().take_while(|(at, _)| *at <= since).last();
+        let after = limits.iter().skip_while(|(at, _)| *at <= since);
+        let all = before.into_iter().chain(after);
+        all.map(|(_, limit)| *limit).max().unwrap_or(0)
+    })
 }
 
 /// See the module.
@@ -129,13 +141,41 @@ impl Checks {
         }
     }
 
-    /// A create-call request is about to leave.
+    /// A create-call request is about to leave: nothing may have forbidden it for longer than the
+    /// fence allows, whatever the process went through.
     pub(super) fn leaves(&self, attempt: Option<&Attempt>, request: &DialRequest) {
-        let state = attempt.map(|a| (a.state, a.current_leg().map(|(leg, _)| leg)));
-        if state != Some((CallState::Intent, Some(request.leg))) {
+        let now = self.weather.time.elapsed();
+        let too_late = |since: &Duration| *since + FENCE < now;
+        let (id, leg) = (&request.attempt, request.leg);
+        let (current, slot) = attempt.map_or((None, None), |a| {
+            let current = a.current_leg().map(|(leg, _)| leg);
+            (Some((a.state, current)), a.slot)
+        });
+        if current != Some((CallState::Intent, Some(leg))) {
             self.weather.fail(format!(
-                "a request left for {} leg {}, which is {state:?}",
-                request.attempt, request.leg
+                "a request left for {id} leg {leg}, which is {current:?}"
+            ));
+        }
+        let campaign = id.lead().campaign();
+        let state = self.state();
+        if state.closed.get(campaign.as_str()).is_some_and(too_late) {
+            self.weather.fail(format!(
+                "a request left for {id} after its campaign was closed"
+            ));
+        }
+        if state
+            .opted_out
+            .get(request.to.as_str())
+            .is_some_and(too_late)
+        {
+            self.weather.fail(format!(
+                "a request left for {id} after the person had opted out"
+            ));
+        }
+        let highest = highest_limit(&state, campaign.as_str(), now.saturating_sub(FENCE));
+        if slot.is_none_or(|slot| slot >= highest) {
+            self.weather.fail(format!(
+                "a request left for {id} in slot {slot:?}, the limit is {highest}"
             ));
         }
     }
@@ -170,16 +210,7 @@ impl Checks {
         let ours = state.live.values().filter(|(of, _)| of == campaign);
         let oldest = ours.map(|(_, at)| *at).min().unwrap_or(now);
         let since = oldest.saturating_sub(self.weather.slack());
-        let highest = state.limits.get(campaign).map_or(0, |limits| {
-            let before = limits.iter().take_while(|(at, _)| *at <= since).last();
-            let after = limits.iter().skip_while(|(at, _)| *at <= since);
-            before
-                .into_iter()
-                .chain(after)
-                .map(|(_, limit)| *limit)
-                .max()
-                .unwrap_or(0)
-        });
+        let highest = highest_limit(state, campaign, since);
         let live = ledger.live.get(campaign).copied().unwrap_or(0);
         if live > highest {
             self.weather.fail(format!(

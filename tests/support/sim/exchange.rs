@@ -12,6 +12,7 @@ use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::carrier::{CallRecord, CallStatus, CarrierError, DialRequest};
+use dialfleet_engine::port::store::AttemptStore;
 use dialfleet_simulator::{
     CallStatus as NetStatus, CallView, Dial, HangUp, NetEvent, Network, Refused, Step,
 };

@@ -126,9 +126,9 @@ impl Faults {
         restarts: 0.6,
         clock_drifts: 0.6,
         clock_jumps: 0.3,
-        orders: 1.5,
+        orders: 4.0,
         stops: 0.1,
-        opt_outs: 1.5,
+        opt_outs: 3.0,
     };
 
     fn each(&mut self) -> [&mut f64; 29] {

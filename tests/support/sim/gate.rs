@@ -11,28 +11,29 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 
+use super::weather::Weather;
+
 /// A process's connection to the world.
 pub(super) struct Gate {
     /// The process's name.
     pub(super) who: String,
     /// How far its wall clock is off.
     pub(super) off_ms: Arc<AtomicI64>,
-    /// Passes left until it crashes.
-    fuse: AtomicU64,
     severed: AtomicBool,
     frozen: AtomicBool,
     /// Uptime, ms, until which it has no store.
     store_out_until: AtomicU64,
     trap: Mutex<Option<Trap>>,
     shell: Mutex<Option<Waker>>,
+    weather: Arc<Weather>,
 }
 
 impl Gate {
-    pub(super) fn new(who: String) -> Self {
+    pub(super) fn new(who: String, weather: Arc<Weather>) -> Self {
         Self {
             who,
+            weather,
             off_ms: Arc::default(),
-            fuse: AtomicU64::new(u64::MAX),
             severed: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
             store_out_until: AtomicU64::new(0),
@@ -41,13 +42,23 @@ impl Gate {
         }
     }
 
-    /// Goes through, or burns here.
-    pub(super) async fn pass(&self) {
-        let fuse = self.fuse.load(Ordering::Relaxed);
-        if fuse == 0 {
-            self.severed.store(true, Ordering::Relaxed);
-        } else if fuse != u64::MAX {
-            self.fuse.store(fuse - 1, Ordering::Relaxed);
+    /// Goes through a port call called `at`: once before it and once after it. A trap may be here.
+    pub(super) async fn pass(self: &Arc<Self>, at: &'static str) {
+        match self.spring_trap(at) {
+            Some(Blow::Crash) => {
+                self.say(format_args!("killed at {at}"));
+                self.severed.store(true, Ordering::Relaxed);
+            }
+            Some(Blow::Freeze(time)) => {
+                self.say(format_args!(
+                    "frozen at {at} for {:.1} s",
+                    time.as_secs_f64()
+                ));
+                self.freeze_for(time);
+                // Lets go of the processor, which it will not get again before the thaw.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            None => {}
         }
         if self.is_severed() {
             // The shell sees it when this poll is over, and drops the process.
@@ -55,9 +66,32 @@ impl Gate {
         }
     }
 
-    /// Crashes the process after so many more passes.
-    pub(super) fn light_fuse(&self, passes: u64) {
-        self.fuse.store(passes, Ordering::Relaxed);
+    fn say(&self, what: std::fmt::Arguments<'_>) {
+        self.weather.journal.line(&self.who, what);
+    }
+
+    /// Stops the process from running for a while, as SIGSTOP and SIGCONT do.
+    pub(super) fn freeze_for(self: &Arc<Self>, time: Duration) {
+        self.freeze(true);
+        let gate = Arc::clone(self);
+        self.weather.spawn(async move {
+            tokio::time::sleep(time).await;
+            gate.freeze(false);
+        });
+    }
+
+    fn spring_trap(&self, at: &'static str) -> Option<Blow> {
+        let mut trap = self.trap.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = trap
+            .as_mut()
+            .filter(|trap| trap.at.is_none_or(|place| place == at))?;
+        match set.left.checked_sub(1) {
+            Some(left) => {
+                set.left = left;
+                None
+            }
+            None => trap.take().map(|trap| trap.blow),
+        }
     }
 
     /// Crashes the process now.
@@ -70,7 +104,7 @@ impl Gate {
         self.severed.load(Ordering::Relaxed)
     }
 
-    /// Stops the process from running, as SIGSTOP does, or lets it go on.
+    /// Stops the process from running, or lets it go on.
     pub(super) fn freeze(&self, frozen: bool) {
         self.frozen.store(frozen, Ordering::Relaxed);
         self.wake();
@@ -86,16 +120,8 @@ impl Gate {
         uptime.as_millis() >= u128::from(self.store_out_until.load(Ordering::Relaxed))
     }
 
-    /// Sets a trap for the next create-call request.
     pub(super) fn set_trap(&self, trap: Option<Trap>) {
         *self.trap.lock().unwrap_or_else(PoisonError::into_inner) = trap;
-    }
-
-    pub(super) fn spring_trap(&self) -> Option<Trap> {
-        self.trap
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
     }
 
     fn wake(&self) {
@@ -110,16 +136,44 @@ impl Gate {
     }
 }
 
-/// What happens to a process at its next create-call request, the worst of all moments.
+/// What can happen to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trap {
-    /// It is killed before the request leaves.
-    CrashBefore,
-    /// It is killed when the request has left.
-    CrashAfter,
-    /// It is frozen, for so long, just before the request leaves.
+pub(super) enum Blow {
+    /// It is killed.
+    Crash,
+    /// It does not run for so long.
     Freeze(Duration),
 }
+
+/// Something that happens to a process at a certain place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trap {
+    /// At this port call; `None`: at any.
+    pub(super) at: Option<&'static str>,
+    /// Passes it lets through first.
+    pub(super) left: u64,
+    pub(super) blow: Blow,
+}
+
+/// Port calls at which a crash or a freeze hurts most.
+pub(super) const PLACES: [&str; 16] = [
+    "claim_leads",
+    "insert_attempts",
+    "leads",
+    "do_not_call",
+    "dial",
+    "sent",
+    "save_attempts",
+    "project_leads",
+    "release_claims",
+    "insert_callbacks",
+    "publish",
+    "ack",
+    "find",
+    "settle_wake",
+    "insert_leads",
+    "end_import",
+];
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

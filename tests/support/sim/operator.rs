@@ -210,9 +210,18 @@ impl Operator {
         self.say(format_args!("limit of {campaign} is {limit}"));
     }
 
-    async fn opt_out(&self) {
-        let phone = format!("+{}", FIRST + self.draw(0, PEOPLE - 1));
-        let Ok(entry) = E164::parse(&phone, None) else {
+    /// Somebody on the campaign's list does not want to be called any more.
+    async fn opt_out(&self, campaign: &CampaignId) {
+        let phones: Vec<String> = self
+            .delivered()
+            .get(campaign)
+            .map(|phones| phones.iter().cloned().collect())
+            .unwrap_or_default();
+        if phones.is_empty() {
+            return;
+        }
+        let phone = &phones[self.weather.chance.index(Kind::Operator, phones.len())];
+        let Ok(entry) = E164::parse(phone, None) else {
             return;
         };
         let entries = [entry];
@@ -222,7 +231,7 @@ impl Operator {
             self.say(format_args!("opt-out of {}: {error}", entries[0]));
             tokio::time::sleep(AGAIN).await;
         }
-        self.checks.opted_out(&phone);
+        self.checks.opted_out(phone);
         self.say(format_args!("{} opted out", entries[0]));
     }
 
@@ -244,7 +253,7 @@ impl Operator {
                 self.order(&campaign, Order::Stop).await;
             }
             if hits(f.opt_outs) {
-                self.opt_out().await;
+                self.opt_out(&campaign).await;
             }
         }
     }

@@ -28,7 +28,7 @@ use super::checks::Checks;
 use super::door::{self, Knock};
 use super::exchange::Exchange;
 use super::faults::FREEZE_MAX_S;
-use super::gate::{Exit, Gate, Shell, Trap};
+use super::gate::{Blow, Exit, Gate, PLACES, Shell, Trap};
 use super::queue::FaultyQueue;
 use super::store::{FaultyStore, outage_end};
 use super::time::OwnClock;
@@ -62,7 +62,7 @@ pub(super) struct Process {
 impl Company {
     /// Starts a process, without running it.
     pub(super) fn hire(&self, who: &str, dials: bool) -> (Process, mpsc::Receiver<Knock>) {
-        let gate = Arc::new(Gate::new(who.to_owned()));
+        let gate = Arc::new(Gate::new(who.to_owned(), Arc::clone(&self.weather)));
         let weather = &self.weather;
         let clock: Arc<dyn Clock> = Arc::new(OwnClock::new(weather.time, Arc::clone(&gate.off_ms)));
         let carrier = |profile: &CarrierProfile| -> (CarrierId, Arc<dyn Carrier>) {
@@ -156,26 +156,20 @@ impl Company {
                 gate.store_out(until);
             }
             if hits(f.crashes) {
-                match w.chance.between(Kind::Process, 0, 3) {
-                    0 => gate.sever(),
-                    1 => gate.set_trap(Some(Trap::CrashBefore)),
-                    2 => gate.set_trap(Some(Trap::CrashAfter)),
-                    _ => gate.light_fuse(w.chance.between(Kind::Process, 0, 150)),
+                if w.chance.hits(Kind::Process, 0.2) {
+                    gate.sever();
+                } else {
+                    gate.set_trap(Some(self.trap(Blow::Crash)));
                 }
                 log(format_args!("is going to crash"));
             }
             if hits(f.freezes) {
                 let time = w.chance.ms(Kind::Process, 100, FREEZE_MAX_S * 1000);
-                if w.chance.hits(Kind::Process, 0.5) {
-                    gate.set_trap(Some(Trap::Freeze(time)));
-                } else {
+                if w.chance.hits(Kind::Process, 0.2) {
                     log(format_args!("frozen for {:.1} s", time.as_secs_f64()));
-                    gate.freeze(true);
-                    let gate = Arc::clone(&gate);
-                    w.spawn(async move {
-                        tokio::time::sleep(time).await;
-                        gate.freeze(false);
-                    });
+                    gate.freeze_for(time);
+                } else {
+                    gate.set_trap(Some(self.trap(Blow::Freeze(time))));
                 }
             }
             if hits(f.restarts) {
@@ -189,6 +183,21 @@ impl Company {
             }
             self.mishandle_clock(&gate);
         }
+    }
+
+    fn trap(&self, blow: Blow) -> Trap {
+        let chance = &self.weather.chance;
+        if chance.hits(Kind::Process, 0.3) {
+            let left = chance.between(Kind::Process, 0, 150);
+            return Trap {
+                at: None,
+                left,
+                blow,
+            };
+        }
+        let at = Some(PLACES[chance.index(Kind::Process, PLACES.len())]);
+        let left = chance.between(Kind::Process, 0, 3);
+        Trap { at, left, blow }
     }
 
     fn mishandle_clock(&self, gate: &Arc<Gate>) {
@@ -216,7 +225,6 @@ impl Company {
         for Process { gate, .. } in self.staff().values() {
             gate.freeze(false);
             gate.set_trap(None);
-            gate.light_fuse(u64::MAX);
             gate.off_ms.store(0, Ordering::Relaxed);
         }
     }

@@ -29,10 +29,10 @@ pub(super) struct FaultyQueue {
 impl FaultyQueue {
     async fn travel(&self, what: &'static str) {
         self.weather.journal.mix(&self.gate.who, what);
-        self.gate.pass().await;
+        self.gate.pass(what).await;
         if self.weather.chance.hits(Kind::Queue, 0.3) {
             tokio::time::sleep(self.weather.chance.ms(Kind::Queue, 1, 3)).await;
-            self.gate.pass().await;
+            self.gate.pass(what).await;
         }
     }
 
@@ -105,7 +105,7 @@ impl Queue for FaultyQueue {
         for message in messages {
             answers.push(self.publish_one(message).await);
         }
-        self.gate.pass().await;
+        self.gate.pass("publish").await;
         answers
     }
 

@@ -84,23 +84,23 @@ impl FaultyStore {
 
     async fn begin(&self, name: &'static str) {
         self.weather.journal.mix(&self.gate.who, name);
-        self.gate.pass().await;
+        self.gate.pass(name).await;
         self.travel().await;
     }
 
-    async fn end(&self) {
+    async fn end(&self, name: &'static str) {
         self.travel().await;
-        self.gate.pass().await;
+        self.gate.pass(name).await;
     }
 
-    async fn give_up(&self) {
+    async fn give_up(&self, name: &'static str) {
         tokio::time::sleep(
             self.weather
                 .chance
                 .ms(Kind::StoreTime, TIME_OUT_MS.0, TIME_OUT_MS.1),
         )
         .await;
-        self.gate.pass().await;
+        self.gate.pass(name).await;
     }
 
     fn say(&self, name: &str, what: &str) {
@@ -120,7 +120,7 @@ impl FaultyStore {
             Fate::Fine => work.await,
             Fate::Unavailable | Fate::Unclear { .. } | Fate::Late => Err(unavailable()),
         };
-        self.end().await;
+        self.end(name).await;
         answer
     }
 
@@ -134,11 +134,11 @@ impl FaultyStore {
         match self.fate(true) {
             Fate::Fine => {
                 let answer = work.await;
-                self.end().await;
+                self.end(name).await;
                 answer
             }
             Fate::Unavailable => {
-                self.end().await;
+                self.end(name).await;
                 Err(unavailable())
             }
             Fate::Unclear { applied } => {
@@ -152,7 +152,12 @@ impl FaultyStore {
         }
     }
 
-    async fn unclear<T>(&self, name: &str, applied: bool, work: impl Future<Output = T> + Send) {
+    async fn unclear<T>(
+        &self,
+        name: &'static str,
+        applied: bool,
+        work: impl Future<Output = T> + Send,
+    ) {
         self.say(
             name,
             if applied {
@@ -164,7 +169,7 @@ impl FaultyStore {
         if applied {
             work.await;
         }
-        self.give_up().await;
+        self.give_up(name).await;
     }
 
     /// A write that can land after its caller has given up. `later` is the same write, owned.
@@ -178,11 +183,11 @@ impl FaultyStore {
         match self.fate(true) {
             Fate::Fine => {
                 let answer = work.await;
-                self.end().await;
+                self.end(name).await;
                 answer
             }
             Fate::Unavailable => {
-                self.end().await;
+                self.end(name).await;
                 Err(unavailable())
             }
             Fate::Unclear { applied } => {
@@ -191,7 +196,7 @@ impl FaultyStore {
             }
             Fate::Late => {
                 self.land(name, later);
-                self.give_up().await;
+                self.give_up(name).await;
                 Err(unclear())
             }
         }
@@ -220,11 +225,11 @@ impl FaultyStore {
         match self.fate(true) {
             Fate::Fine => {
                 let answers = work.await;
-                self.end().await;
+                self.end(name).await;
                 answers
             }
             Fate::Unavailable => {
-                self.end().await;
+                self.end(name).await;
                 nobody_knows()
             }
             Fate::Unclear { applied } => {
@@ -236,7 +241,7 @@ impl FaultyStore {
                 self.land(name, async move {
                     AttemptStore::insert_attempts(&store, &owned).await;
                 });
-                self.give_up().await;
+                self.give_up(name).await;
                 nobody_knows()
             }
         }
