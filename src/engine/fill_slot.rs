@@ -41,6 +41,9 @@ use crate::{plan, todo};
 const MAX_PASSES: usize = 8;
 /// The longest time between reading the facts and sending the request.
 const FENCE: Duration = Duration::from_secs(3);
+/// The longest time between a leg's intent and its request. With the request's own 6 s this is what
+/// the sweeper counts on: from 10 s on an empty list is proof, from 15 s on the intent is its own.
+const LEG_FENCE: Duration = Duration::from_secs(4);
 /// When a lead whose phone is locked by another call is looked at again.
 const PHONE_BUSY_RETRY: Duration = Duration::from_secs(30);
 /// How long a leg after a refusal waits for its carrier's token.
@@ -105,6 +108,7 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, token: &mut Option<Token>)
             tracing::warn!(campaign = %campaign.id, why = %decision.why, "no carrier");
             return Ok(Filled::NoCarrier);
         }
+        let intent_at = fleet.clock.uptime();
         let (attempt, nonce) = intend(fleet, &campaign, &lead, fill.slot, &decision);
         match fleet
             .store
@@ -113,7 +117,8 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, token: &mut Option<Token>)
             .first()
         {
             Some(IntentAnswer::Acknowledged) => {
-                return Ok(dial(fleet, fill, attempt, nonce, decision.chain, token).await);
+                let leg = (nonce, intent_at);
+                return Ok(dial(fleet, fill, attempt, leg, decision.chain, token).await);
             }
             Some(IntentAnswer::AttemptExists) => todo::catch_up(fleet, &lead.id).await?,
             Some(IntentAnswer::SlotBusy) => {
@@ -282,7 +287,7 @@ async fn dial(
     fleet: &Fleet,
     fill: &FillSlot,
     mut attempt: Attempt,
-    mut nonce: Nonce,
+    (mut nonce, mut intent_at): (Nonce, Duration),
     chain: Vec<Hop>,
     token: &mut Option<Token>,
 ) -> Filled {
@@ -316,7 +321,9 @@ async fn dial(
         );
         let request = request(fleet, &campaign, &attempt, leg, &current, carrier.as_ref());
         // FENCE: the last thing before the request.
-        if fleet.clock.uptime().saturating_sub(read_at) > FENCE || fleet.stopping.is_cancelled() {
+        let now = fleet.clock.uptime();
+        let late = now.saturating_sub(read_at) > FENCE || now.saturating_sub(intent_at) > LEG_FENCE;
+        if late || fleet.stopping.is_cancelled() {
             return withdrawn(fleet, attempt, Withdrawal::FenceLate, sent).await;
         }
         if let (Some(freed_at), false) = (fill.freed_at, sent) {
@@ -338,6 +345,7 @@ async fn dial(
         };
         rest_carrier(fleet, &current.carrier, &refusal);
         let next = next_leg(fleet, &refusal, &mut hops, token).await;
+        let next_at = fleet.clock.uptime();
         let next_nonce = next.as_ref().map(|leg| leg.nonce.clone());
         let event = CallEvent::Refused {
             leg,
@@ -352,7 +360,7 @@ async fn dial(
                 let Some(fresh) = next_nonce else {
                     return Filled::Dialed;
                 };
-                nonce = fresh;
+                (nonce, intent_at) = (fresh, next_at);
                 attempt = after;
             }
             Some(_) | None => return Filled::Dialed,

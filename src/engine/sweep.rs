@@ -13,7 +13,7 @@ use crate::apply_events::apply_status;
 use crate::fleet::Fleet;
 use crate::port::Carrier;
 use crate::port::carrier::{CallRecord, CallStatus, CarrierError};
-use crate::port::store::{Answer, Release};
+use crate::port::store::{Answer, Cas, Release, SaveAttempt};
 use crate::todo;
 
 /// Attempts, or claims, looked at in one turn.
@@ -60,25 +60,34 @@ pub async fn sweep(fleet: &Fleet) -> Answer<usize> {
 
 /// Looks at one live attempt whose `check_at` has passed.
 async fn check(fleet: &Fleet, attempt: Attempt, now: Timestamp) -> Answer<()> {
+    if attempt.state == CallState::Intent {
+        // A holder that was only slow has moved it on in the meantime, and the version tells.
+        fleet.metrics.sweep("intent_stale");
+        return apply(fleet, attempt, &CallEvent::IntentStale, now).await;
+    }
+    // One process asks the carrier, not all of them.
+    let Some(attempt) = claim(fleet, attempt, now).await? else {
+        return Ok(());
+    };
     match attempt.state {
-        CallState::Intent => {
-            // A holder that was only slow has moved it on in the meantime, and the version tells.
-            fleet.metrics.sweep("intent_stale");
-            apply(fleet, attempt, &CallEvent::IntentStale, now).await
-        }
-        CallState::Unknown if attempt.is_cooling() => {
-            if attempt.cooloff_until.is_some_and(|until| until <= now) {
-                fleet.metrics.sweep("cooled_off");
-                apply(fleet, attempt, &CallEvent::CooledOff, now).await?;
-            }
-            Ok(())
-        }
         CallState::Unknown => look_for(fleet, attempt, now).await,
         CallState::Placed | CallState::Ringing | CallState::Answered => {
             ask(fleet, attempt, now).await
         }
-        CallState::Ended => Ok(()),
+        CallState::Intent | CallState::Ended => Ok(()),
     }
+}
+
+/// Takes an attempt for this turn: whoever moves its `check_at` first.
+async fn claim(fleet: &Fleet, mut attempt: Attempt, now: Timestamp) -> Answer<Option<Attempt>> {
+    let expected = attempt.version;
+    attempt.check_again(now + LOOK_AGAIN);
+    let save = SaveAttempt {
+        attempt: attempt.clone(),
+        expected,
+    };
+    let won = fleet.store.save_attempts(&[save]).await?.first() == Some(&Cas::Won);
+    Ok(won.then_some(attempt))
 }
 
 async fn apply(fleet: &Fleet, attempt: Attempt, event: &CallEvent, now: Timestamp) -> Answer<()> {
@@ -193,7 +202,8 @@ pub(crate) async fn learn(
 }
 
 /// Nobody knows whether the call was placed: look for it in the carrier's list. Two complete, empty
-/// lists, far enough apart and late enough, prove that it was not.
+/// lists, far enough apart and late enough, prove that it was not; a third, at the end of the
+/// cool-off, unlocks the person.
 async fn look_for(fleet: &Fleet, attempt: Attempt, now: Timestamp) -> Answer<()> {
     fleet.metrics.sweep("look_for");
     let (Some(carrier), Some((_, leg))) = (carrier_of(fleet, &attempt), attempt.current_leg())
@@ -230,6 +240,11 @@ async fn look_for(fleet: &Fleet, attempt: Attempt, now: Timestamp) -> Answer<()>
             learn(fleet, attempt, &record, now).await?;
         }
         return Ok(());
+    }
+    if attempt.is_cooling() {
+        // A last look before anybody may ring that person again.
+        fleet.metrics.sweep("cooled_off");
+        return apply(fleet, attempt, &CallEvent::CooledOff, now).await;
     }
     let counts = now >= began + SENT_BY_NOW;
     let bound = carrier.profile().capabilities.queue_bound.max(PROOF_AGE);

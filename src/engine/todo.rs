@@ -1,6 +1,8 @@
 //! The commands that follow a state change. They are stored with it, executed at once by whoever
 //! wrote it, and rerun by the sweeper when that process died. Each may run twice without harm.
 
+use std::time::Duration;
+
 use dialfleet_domain::call::{Attempt, Todo, Verdict};
 use dialfleet_domain::id::{AttemptId, LeadId};
 use dialfleet_domain::lead::LeadState;
@@ -10,6 +12,9 @@ use crate::fleet::Fleet;
 use crate::message::FillSlot;
 use crate::port::carrier::CarrierError;
 use crate::port::store::{Answer, Cas};
+
+/// When a command that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(3);
 
 /// Executes an attempt's commands and removes those that are done. What fails stays for the sweeper.
 /// `freed_at`: when the event that freed the slot was received.
@@ -28,10 +33,10 @@ pub async fn execute(fleet: &Fleet, attempt: Attempt, freed_at: Option<Timestamp
             }
         }
     }
-    if done.is_empty() {
-        return;
-    }
-    let removed = fleet.amend(attempt, |a| a.finish(&done)).await;
+    // What failed is put off, or commands that cannot be executed now would keep the sweeper from
+    // those that can.
+    let again = fleet.clock.now() + AGAIN;
+    let removed = fleet.amend(attempt, |a| a.finish(&done, again)).await;
     if let Err(error) = removed {
         tracing::warn!(%error, "executed commands could not be removed; they will run again");
     }

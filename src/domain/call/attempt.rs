@@ -167,7 +167,7 @@ pub struct Attempt {
     /// Commands not yet executed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub todo: Vec<Todo>,
-    /// When the oldest of them was written; absent when there is none.
+    /// When they were written, or are due again; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub todo_at: Option<Timestamp>,
     /// Who answered.

@@ -192,16 +192,13 @@ impl Attempt {
         Verdict::Note
     }
 
-    /// Removes executed commands.
-    pub fn finish(&mut self, done: &[Todo]) -> Verdict {
-        let before = self.todo.len();
-        self.todo.retain(|todo| !done.contains(todo));
+    /// Removes executed commands; those that are left are due again at `again`.
+    pub fn finish(&mut self, done: &[Todo], again: Timestamp) -> Verdict {
         if self.todo.is_empty() {
-            self.todo_at = None;
-        }
-        if self.todo.len() == before {
             return Verdict::Ignore;
         }
+        self.todo.retain(|todo| !done.contains(todo));
+        self.todo_at = (!self.todo.is_empty()).then_some(again);
         self.version += 1;
         Verdict::Note
     }

@@ -189,7 +189,7 @@ fn a_call_from_intent_to_end() {
         "a repeated callback changes nothing"
     );
     assert_eq!(
-        a.finish(&[Todo::HandOff { slot: 3 }, Todo::ProjectLead]),
+        a.finish(&[Todo::HandOff { slot: 3 }, Todo::ProjectLead], at(20)),
         Verdict::Note
     );
     assert_eq!(a.todo_at, None);
