@@ -281,7 +281,7 @@ pub(crate) async fn due_commands_come_oldest_first(store: &dyn Store) {
 
     let mut done = store.due_todos(at(40), 1).await.unwrap().remove(0);
     let (expected, commands) = (done.version, done.todo.clone());
-    done.finish(&commands);
+    done.finish(&commands, at(41));
     assert_eq!(save(store, &done, expected).await, Cas::Won);
     assert_eq!(due(40, 9).await, [20, 30], "what was executed is not due");
 }
