@@ -160,8 +160,7 @@ async fn state(
 
 fn open(folder: Option<&Path>, clock: &Arc<dyn Clock>) -> anyhow::Result<SqliteStore> {
     match folder {
-        Some(folder) => SqliteStore::open(folder, clock.clone())
-            .with_context(|| format!("the data folder {} cannot be used", folder.display())),
+        Some(folder) => Ok(SqliteStore::open(folder, clock.clone())?),
         None => Ok(SqliteStore::in_memory(clock.clone())?),
     }
 }

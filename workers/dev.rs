@@ -65,7 +65,8 @@ pub(crate) struct DevArgs {
     /// Write the figures of the run to this file (JSON)
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Keep the state in this folder; in memory otherwise
+    /// Keep the state in this folder, and go on with it next time; in memory otherwise. (The simulated
+    /// network dies with the process: calls that were live then are given up after about two minutes)
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }

@@ -220,7 +220,12 @@ async fn look_for(fleet: &Fleet, attempt: Attempt, now: Timestamp) -> Answer<()>
             check_again(fleet, attempt, at).await
         };
     }
-    let found = match carrier.find(&attempt.phone, &from).await {
+    // This turn may have begun long ago. The list is as old as the question or as young as its
+    // answer: a first look counts from its answer, a second one from its question.
+    let asked_at = fleet.store.clock().await?;
+    let looked = carrier.find(&attempt.phone, &from).await;
+    let now = fleet.store.clock().await?;
+    let found = match looked {
         Ok(records) => find_ours(fleet, &attempt, &records, began).await?,
         Err(error) => {
             tracing::warn!(%error, attempt = %attempt.id, "the carrier's list could not be read");
@@ -246,12 +251,12 @@ async fn look_for(fleet: &Fleet, attempt: Attempt, now: Timestamp) -> Answer<()>
         fleet.metrics.sweep("cooled_off");
         return apply(fleet, attempt, &CallEvent::CooledOff, now).await;
     }
-    let counts = now >= began + SENT_BY_NOW;
+    let counts = asked_at >= began + SENT_BY_NOW;
     let bound = carrier.profile().capabilities.queue_bound.max(PROOF_AGE);
     let first = attempt.empty_looks.first().copied();
     if counts
-        && first.is_some_and(|first| now.since(first) >= PROOF_GAP)
-        && now.since(began) > bound
+        && first.is_some_and(|first| asked_at.since(first) >= PROOF_GAP)
+        && asked_at.since(began) > bound
     {
         fleet.metrics.sweep("proven_absent");
         tracing::warn!(attempt = %attempt.id, "proven not placed: the slot is free, the person stays locked for the cool-off");

@@ -211,15 +211,17 @@ impl Carrier for SimCarrier {
 
     async fn find(&self, to: &E164, from: &E164) -> Result<Vec<CallRecord>, CarrierError> {
         self.pollable()?;
-        let wanted = || {
+        let mut at = Duration::ZERO;
+        let list = || {
+            at = self.weather.time.elapsed();
             let ours = |view: &dialfleet_simulator::CallView| {
                 view.dial.to == to.as_str() && view.dial.from == from.as_str()
             };
             Ok(self.exchange.list(&self.profile.id, ours))
         };
-        let found = self.ask("find", wanted).await;
+        let found = self.ask("find", list).await;
         if found.is_ok() {
-            self.exchange.looked(to);
+            self.exchange.looked(to, at);
         }
         found
     }

@@ -101,14 +101,10 @@ impl Checks {
             .or_insert(now);
     }
 
-    /// A carrier's complete list of calls to a person was read.
-    pub(super) fn looked(&self, phone: &str) {
-        let now = self.weather.time.elapsed();
-        self.state()
-            .looks
-            .entry(phone.to_owned())
-            .or_default()
-            .push(now);
+    /// A carrier's complete list of calls to a person, as it was then, was read.
+    pub(super) fn looked(&self, phone: &str, at: Duration) {
+        let mut state = self.state();
+        state.looks.entry(phone.to_owned()).or_default().push(at);
     }
 
     /// An attempt is written down as proven absent: that takes two looks far enough apart since its
@@ -131,8 +127,7 @@ impl Checks {
             .max()
             .zip(looks.min())
             .map_or(Duration::ZERO, |(last, first)| *last - *first);
-        // The carrier's answer travels back for some seconds.
-        if gap + Duration::from_secs(7) < PROOF_GAP {
+        if gap + Duration::from_millis(50) < PROOF_GAP {
             let s = gap.as_secs_f64();
             self.weather.fail(format!(
                 "{} was proven absent by looks {s:.1} s apart",

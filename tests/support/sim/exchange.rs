@@ -87,9 +87,9 @@ impl Exchange {
         self.checks.leaves(row.as_ref(), request);
     }
 
-    /// A process has read the list of calls to a person.
-    pub(super) fn looked(&self, phone: &E164) {
-        self.checks.looked(phone.as_str());
+    /// A process has read the list of calls to a person as it was then.
+    pub(super) fn looked(&self, phone: &E164, at: Duration) {
+        self.checks.looked(phone.as_str(), at);
     }
 
     fn lines(&self) -> MutexGuard<'_, BTreeMap<String, Line>> {

@@ -156,7 +156,7 @@ pub(super) struct Trap {
 }
 
 /// Port calls at which a crash or a freeze hurts most.
-pub(super) const PLACES: [&str; 16] = [
+pub(super) const PLACES: [&str; 20] = [
     "claim_leads",
     "insert_attempts",
     "leads",
@@ -170,6 +170,10 @@ pub(super) const PLACES: [&str; 16] = [
     "publish",
     "ack",
     "find",
+    "due_checks",
+    "due_todos",
+    "stale_claims",
+    "hold_duty",
     "settle_wake",
     "insert_leads",
     "end_import",
