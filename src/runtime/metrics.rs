@@ -64,7 +64,6 @@ struct Inner {
     pace_wait: Histogram<f64>,
     slots: Gauge<u64>,
     queue_depth: Gauge<u64>,
-    leads: Gauge<u64>,
     store_up: Gauge<u64>,
     broker_up: Gauge<u64>,
 }
@@ -148,11 +147,6 @@ impl Metrics {
                 &m,
                 "dialfleet_queue_messages",
                 "Messages waiting, by queue.",
-            ),
-            leads: gauge(
-                &m,
-                "dialfleet_leads",
-                "Leads of running campaigns by state.",
             ),
             store_up: gauge(
                 &m,
@@ -299,11 +293,6 @@ impl Metrics {
         self.inner
             .queue_depth
             .record(n, &[KeyValue::new("queue", queue)]);
-    }
-
-    /// Leads of running campaigns in a state, now.
-    pub fn leads(&self, state: &'static str, n: u64) {
-        self.inner.leads.record(n, &[KeyValue::new("state", state)]);
     }
 
     /// Whether the store answers.

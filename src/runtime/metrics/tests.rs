@@ -32,7 +32,6 @@ fn every_metric_is_shown() {
     metrics.pace_wait("t1", ms(1));
     metrics.slots(4, 1);
     metrics.queue_depth("dial", 3);
-    metrics.leads("ready", 9);
     metrics.store_up(true);
     metrics.broker_up(false);
     let text = metrics.render();
@@ -56,7 +55,6 @@ fn every_metric_is_shown() {
         "dialfleet_slots{state=\"used\"} 4",
         "dialfleet_slots{state=\"free\"} 1",
         "dialfleet_queue_messages{queue=\"dial\"} 3",
-        "dialfleet_leads{state=\"ready\"} 9",
         "dialfleet_store_up 1",
         "dialfleet_broker_up 0",
     ] {
