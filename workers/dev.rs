@@ -115,6 +115,7 @@ pub(crate) async fn run(config: &Config, args: DevArgs) -> anyhow::Result<ExitCo
     let mut simulated = SimulatorConfig::new(ACCOUNT, TOKEN);
     simulated.speed = args.speed;
     simulated.population.seed = args.seed;
+    simulated.forgot = args.data_dir.is_some();
     let simulator = Simulator::start(simulated)
         .await
         .context("the simulated network cannot be started")?;

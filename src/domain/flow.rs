@@ -67,8 +67,31 @@ impl Flow {
         let mut total = 0;
         for (i, step) in self.steps.iter().enumerate() {
             match step {
-                Step::Say { text, .. } => {
-                    total += text.chars().count();
+                Step::Say {
+                    text,
+                    language,
+                    voice,
+                } => {
+                    // As a carrier's XML document will have it.
+                    total += text
+                        .chars()
+                        .map(|c| {
+                            if matches!(c, '&' | '<' | '>' | '"' | '\'') {
+                                6
+                            } else {
+                                1
+                            }
+                        })
+                        .sum::<usize>();
+                    if [language, voice]
+                        .into_iter()
+                        .flatten()
+                        .any(|t| t.is_empty() || t.len() > 64)
+                    {
+                        return Err(format!(
+                            "flow.steps[{i}]: language and voice have 1 to 64 characters"
+                        ));
+                    }
                     if text.trim().is_empty() || text.chars().count() > MAX_TEXT {
                         return Err(format!(
                             "flow.steps[{i}].text needs 1 to {MAX_TEXT} characters"
@@ -85,7 +108,7 @@ impl Flow {
         }
         if total > MAX_TEXT {
             return Err(format!(
-                "flow.steps: all texts together may have {MAX_TEXT} characters"
+                "flow.steps: all texts together may have {MAX_TEXT} characters (& < > and quotes count as 6)"
             ));
         }
         Ok(())

@@ -168,8 +168,9 @@ const fn default_rule(outcome: Outcome) -> (&'static [u32], u32) {
         Outcome::BlockedAnalytics => (&[4 * HOUR, 24 * HOUR], 2),
         Outcome::Unreachable => (&[2 * HOUR, 6 * HOUR, 24 * HOUR], 4),
         Outcome::Congestion | Outcome::CarrierError => (&[5 * MIN, 15 * MIN, 60 * MIN], 5),
-        // Our own fault: wait for a human to repair the account, and do not give the lead up.
-        Outcome::ProviderConfig => (&[30 * MIN], 48),
+        // The carriers are out, or our account needs a human: the lead waits, however long it takes.
+        Outcome::NoCarrier => (&[MIN, 5 * MIN, 15 * MIN], u32::MAX),
+        Outcome::ProviderConfig => (&[30 * MIN], u32::MAX),
         Outcome::Canceled | Outcome::Expired => (&[HOUR], 3),
         // Nobody was rung: as soon as there is a slot.
         Outcome::NotPlaced | Outcome::Withdrawn => (&[0], u32::MAX),

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::id::{CampaignId, CarrierId};
+use dialfleet_domain::routing::route;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 
-use crate::fill_slot::{Filled, fill_slot};
+use crate::fill_slot::{Filled, candidates, fill_slot};
 use crate::fleet::Fleet;
 use crate::message::{FillSlot, Payload};
 use crate::pace::Token;
@@ -201,21 +202,23 @@ async fn sort_offers(fleet: &Fleet, dialer: &Dialer) {
     }
 }
 
-/// The carrier in whose ring a campaign waits: its first one that is not resting, or just its first.
+/// The carrier in whose ring a campaign waits: the one that would be asked now. While none can be,
+/// its first one: that is where the wait ends.
 fn lane_of(fleet: &Fleet, campaign: &Campaign) -> Option<CarrierId> {
-    let mut usable: Vec<&CarrierId> = if campaign.carriers.is_empty() {
-        let mut all: Vec<_> = fleet.carriers.values().map(|c| c.profile()).collect();
-        all.sort_by(|a, b| b.weight.cmp(&a.weight).then_with(|| a.id.cmp(&b.id)));
-        all.into_iter().map(|p| &p.id).collect()
-    } else {
-        campaign
-            .carriers
-            .iter()
-            .filter(|c| fleet.carriers.contains_key(c))
-            .collect()
-    };
-    usable.sort_by_key(|c| fleet.pace.is_resting(c));
-    usable.first().map(|c| (*c).clone())
+    let mut candidates = candidates(fleet);
+    for resting in [true, false] {
+        if !resting {
+            candidates.iter_mut().for_each(|c| c.excluded = None);
+        }
+        if let Some(hop) = route(campaign, &candidates, None, 0)
+            .chain
+            .into_iter()
+            .next()
+        {
+            return Some(hop.carrier);
+        }
+    }
+    None
 }
 
 /// Serves one carrier's ring: token, then slot, then the protocol.

@@ -48,6 +48,9 @@ const LEG_FENCE: Duration = Duration::from_secs(4);
 const PHONE_BUSY_RETRY: Duration = Duration::from_secs(30);
 /// How long a leg after a refusal waits for its carrier's token.
 const NEXT_LEG_PATIENCE: Duration = Duration::from_secs(2);
+/// A result that could not be written is written again, twice as long after each time, until this is over.
+const WRITE_PATIENCE: Duration = Duration::from_secs(12);
+const WRITE_AGAIN: Duration = Duration::from_millis(200);
 /// How long a carrier is left alone after "too many requests", and after refusing our account.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
@@ -97,15 +100,34 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, token: &mut Option<Token>)
         {
             return Ok(Filled::Closed);
         }
+        // A lowered limit: calls from above it still count.
+        if campaign.former_limit.is_some() && taken(fleet, &campaign).await? >= campaign.limit {
+            return Ok(Filled::Closed);
+        }
         let Some(lead) = pick(fleet, &campaign).await? else {
             plan::rest(fleet, &campaign).await?;
             return Ok(Filled::Nothing);
         };
         let first = token.as_ref().map(Token::carrier);
         let decision = route(&campaign, &candidates(fleet), first, fleet.entropy.draw());
-        if decision.chain.is_empty() {
+        // The token is of the carrier that is asked, and of no other.
+        let paid = match (decision.chain.first(), token.take()) {
+            (Some(hop), Some(held)) if *held.carrier() == hop.carrier => Some(held),
+            (Some(hop), held) => {
+                held.into_iter().for_each(|held| fleet.pace.give_back(held));
+                fleet.pace.try_take(&hop.carrier).and_then(Result::ok)
+            }
+            (None, held) => {
+                held.into_iter().for_each(|held| fleet.pace.give_back(held));
+                None
+            }
+        };
+        *token = paid;
+        if token.is_none() {
             release(fleet, &lead, LeadState::Ready, None, None).await?;
-            tracing::warn!(campaign = %campaign.id, why = %decision.why, "no carrier");
+            tracing::debug!(campaign = %campaign.id, why = %decision.why, "no carrier");
+            let later = fleet.clock.now() + REST.0;
+            fleet.store.wake(&[(campaign.id, later)]).await?;
             return Ok(Filled::NoCarrier);
         }
         let intent_at = fleet.clock.uptime();
@@ -123,6 +145,11 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, token: &mut Option<Token>)
             Some(IntentAnswer::AttemptExists) => todo::catch_up(fleet, &lead.id).await?,
             Some(IntentAnswer::SlotBusy) => {
                 release(fleet, &lead, LeadState::Ready, None, None).await?;
+                // Somebody may have seen no lead while we held this one.
+                fleet
+                    .store
+                    .wake(&[(campaign.id, fleet.clock.now())])
+                    .await?;
                 return Ok(Filled::SlotBusy);
             }
             Some(IntentAnswer::PhoneBusy) => {
@@ -190,6 +217,11 @@ async fn pick(fleet: &Fleet, campaign: &Campaign) -> Answer<Option<Lead>> {
     Ok(None)
 }
 
+async fn taken(fleet: &Fleet, campaign: &Campaign) -> Answer<u32> {
+    let taken = fleet.store.taken_slots(&campaign.id).await?.len();
+    Ok(u32::try_from(taken).unwrap_or(u32::MAX))
+}
+
 async fn facts(fleet: &Fleet, tenant: &TenantId, phone: &E164) -> Answer<Facts> {
     let listed = fleet
         .store
@@ -224,7 +256,7 @@ async fn release(
     Ok(())
 }
 
-fn candidates(fleet: &Fleet) -> Vec<Candidate> {
+pub(crate) fn candidates(fleet: &Fleet) -> Vec<Candidate> {
     let view = |carrier: &std::sync::Arc<dyn Carrier>| {
         let profile = carrier.profile();
         let resting = fleet.pace.is_resting(&profile.id);
@@ -386,6 +418,10 @@ async fn recheck(
     if !campaign.state.may_dial() || slot >= campaign.limit {
         return Ok(Err(Withdrawal::CampaignChanged));
     }
+    // Every intent is written before its own count, so two cannot both slip below the limit.
+    if campaign.former_limit.is_some() && taken(fleet, &campaign).await? > campaign.limit {
+        return Ok(Err(Withdrawal::CampaignChanged));
+    }
     if lead.claim.as_ref() != Some(&attempt.claim) || lead.n + 1 != attempt.n {
         return Ok(Err(Withdrawal::GateClosed));
     }
@@ -462,9 +498,19 @@ async fn post(fleet: &Fleet, carrier: &dyn Carrier, request: &DialRequest) -> Di
 /// RESULT: writes what became of the request, and executes what follows.
 async fn conclude(fleet: &Fleet, attempt: Attempt, event: CallEvent) -> Option<(Attempt, Verdict)> {
     let id: AttemptId = attempt.id.clone();
-    let written = fleet
-        .amend(attempt, |a| a.apply(&event, fleet.clock.now()))
-        .await;
+    let began = fleet.clock.uptime();
+    let mut wait = WRITE_AGAIN;
+    let written = loop {
+        let written = fleet
+            .amend(attempt.clone(), |a| a.apply(&event, fleet.clock.now()))
+            .await;
+        // A store that fails over is back within seconds, and what we know spares a long search.
+        let patient = fleet.clock.uptime().saturating_sub(began) + wait < WRITE_PATIENCE;
+        if written.is_ok() || !patient || !fleet.pause(wait).await {
+            break written;
+        }
+        wait *= 2;
+    };
     match written {
         Ok(Some((attempt, verdict))) => {
             if verdict == Verdict::Zombie {
@@ -501,6 +547,10 @@ fn rest_carrier(fleet: &Fleet, carrier: &CarrierId, refusal: &Refusal) {
         RefusalClass::ConfigFault => {
             tracing::error!(%carrier, code = %refusal.code, message = %refusal.message, "the carrier refuses our account or request");
             fleet.pace.rest(carrier, REST.1);
+        }
+        // Not even reached: nothing else will be, for a moment.
+        RefusalClass::Failover if matches!(refusal.code.as_str(), "connect" | "dns" | "tls") => {
+            fleet.pace.rest(carrier, REST.0 * 5);
         }
         RefusalClass::Failover | RefusalClass::BadNumber => {}
     }

@@ -57,8 +57,9 @@ struct Lane {
     cps: f64,
     share: f64,
     limiter: Limiter,
-    /// A token that was taken and not used.
-    spare: bool,
+    /// Until when a token that was taken and not used is good: later the next one is due anyway, and
+    /// both together would be a burst.
+    spare_until: Duration,
     /// Not before this uptime: the carrier told us to slow down, or refused our account.
     rest_until: Duration,
 }
@@ -98,7 +99,7 @@ impl Pace {
                         cps,
                         share: 1.0,
                         limiter,
-                        spare: false,
+                        spare_until: Duration::ZERO,
                         rest_until: Duration::ZERO,
                     },
                 )
@@ -118,7 +119,7 @@ impl Pace {
         if now < lane.rest_until {
             return Some(Err(lane.rest_until - now));
         }
-        if std::mem::take(&mut lane.spare) {
+        if std::mem::take(&mut lane.spare_until) > now {
             return Some(Ok(Token {
                 carrier: carrier.clone(),
             }));
@@ -137,7 +138,7 @@ impl Pace {
     pub fn give_back(&self, token: Token) {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lane) = lanes.get_mut(&token.carrier) {
-            lane.spare = true;
+            lane.spare_until = self.clock.uptime() + period(lane.cps * lane.share);
         }
     }
 
@@ -166,7 +167,7 @@ impl Pace {
         for lane in lanes.values_mut() {
             if (lane.share - share).abs() > f64::EPSILON {
                 lane.share = share;
-                lane.spare = false;
+                lane.spare_until = Duration::ZERO;
                 lane.limiter = limiter(lane.cps * share, &self.clock);
                 // A new limiter would give a token at once; spend it, so that a change of share is
                 // never a burst.
@@ -176,9 +177,13 @@ impl Pace {
     }
 }
 
+/// Between two tokens of a lane with this rate.
+fn period(cps: f64) -> Duration {
+    Duration::from_secs_f64(1.0 / (cps * USE).clamp(0.01, 10_000.0))
+}
+
 fn limiter(cps: f64, clock: &Arc<dyn Clock>) -> Limiter {
-    let period = Duration::from_secs_f64(1.0 / (cps * USE).clamp(0.01, 10_000.0));
-    let quota = Quota::with_period(period)
+    let quota = Quota::with_period(period(cps))
         .expect("the period is not zero: the rate is clamped")
         .allow_burst(NonZeroU32::MIN);
     RateLimiter::direct_with_clock(quota, OurClock(clock.clone()))

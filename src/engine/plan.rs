@@ -10,7 +10,7 @@ use crate::message::{FillSlot, Payload};
 use crate::port::store::Answer;
 
 /// Campaigns claimed in one turn.
-const MAX_WAKES: usize = 64;
+pub(crate) const MAX_WAKES: usize = 64;
 /// A planner that dies with claimed campaigns is succeeded after this.
 const LEASE: Duration = Duration::from_secs(15);
 /// While a campaign drains or waits for something that sends no signal.

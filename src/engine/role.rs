@@ -25,6 +25,8 @@ const BATCH: usize = 64;
 const TICK: Duration = Duration::from_millis(500);
 /// Between two tries while the store or the broker is out.
 const OUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// Between two passes of the safety scan.
+const SCAN_PAUSE: Duration = Duration::from_secs(3);
 /// How long the duty of the safety scan is held.
 const SCAN_DUTY: Duration = Duration::from_secs(5);
 /// Callbacks are kept as evidence for this long.
@@ -292,7 +294,7 @@ async fn plan_loop(fleet: &Fleet) {
     loop {
         match plan::plan_due(fleet).await {
             // More may be due.
-            Ok(n) if n > 0 && !fleet.stopping.is_cancelled() => continue,
+            Ok(n) if n >= plan::MAX_WAKES && !fleet.stopping.is_cancelled() => continue,
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "no planning"),
         }
@@ -319,7 +321,13 @@ async fn scan_loop(fleet: &Fleet) {
             Ok(Cas::Lost) => after = None,
             Err(error) => tracing::warn!(%error, "no scan"),
         }
-        if !fleet.pause(TICK * 2).await {
+        // Between two passes longer than between two pages of one.
+        let wait = if after.is_some() {
+            TICK * 2
+        } else {
+            SCAN_PAUSE
+        };
+        if !fleet.pause(wait).await {
             return;
         }
     }
@@ -337,9 +345,14 @@ async fn sweep_loop(fleet: &Fleet) {
 }
 
 async fn watch_loop(fleet: &Fleet) {
+    let mut compared = None;
     loop {
-        if let Err(error) = compare::compare(fleet).await {
-            tracing::warn!(%error, "no comparison with the carriers");
+        let now = fleet.clock.uptime();
+        if compared.is_none_or(|at| now.saturating_sub(at) >= compare::PERIOD) {
+            compared = Some(now);
+            if let Err(error) = compare::compare(fleet).await {
+                tracing::warn!(%error, "no comparison with the carriers");
+            }
         }
         if let Err(error) = audit::audit(fleet).await {
             fleet.metrics.store_up(false);

@@ -45,8 +45,12 @@ pub async fn sweep(fleet: &Fleet) -> Answer<usize> {
     let lost = fleet.store.due_todos(now - TODO_LOST, TURN).await?;
     let stale = fleet.store.stale_claims(now - CLAIM_LOST, TURN).await?;
     let n = due.len() + lost.len() + stale.len();
-    for attempt in due {
-        check(fleet, attempt, now).await?;
+    // Side by side: one carrier that hangs must not keep the others' calls waiting.
+    let checks = due.into_iter().map(|attempt| check(fleet, attempt, now));
+    for checked in futures_util::future::join_all(checks).await {
+        if let Err(error) = checked {
+            tracing::warn!(%error, "an attempt could not be looked at");
+        }
     }
     for attempt in lost {
         fleet.metrics.sweep("todo");
@@ -154,7 +158,7 @@ async fn end_by_force(
     fleet.metrics.sweep("hard_end");
     tracing::warn!(attempt = %attempt.id, "a call is past its hard end: hanging up");
     match carrier.hang_up(call_id).await {
-        Err(CarrierError::AlreadyEnded | CarrierError::NotFound) => {
+        Err(CarrierError::AlreadyEnded) => {
             if let Ok(record) = carrier.look(call_id).await
                 && matches!(record.status, CallStatus::Ended { .. })
             {
@@ -168,6 +172,7 @@ async fn end_by_force(
         Err(
             error @ (CarrierError::Unauthorized(_)
             | CarrierError::Unavailable(_)
+            | CarrierError::NotFound
             | CarrierError::Unsupported),
         ) => {
             fleet.metrics.violation("hard_end_unconfirmed");
@@ -208,6 +213,8 @@ async fn look_for(fleet: &Fleet, attempt: Attempt, now: Timestamp) -> Answer<()>
     fleet.metrics.sweep("look_for");
     let (Some(carrier), Some((_, leg))) = (carrier_of(fleet, &attempt), attempt.current_leg())
     else {
+        fleet.metrics.violation("carrier_unknown");
+        tracing::error!(attempt = %attempt.id, "an unclear call whose carrier this process does not know");
         return check_again(fleet, attempt, now + PLACED_CHECK).await;
     };
     let (began, from) = (leg.intent_at, leg.from.clone());

@@ -132,11 +132,14 @@ async fn project(fleet: &Fleet, attempt: &Attempt) -> Answer<()> {
             == Some(&Cas::Won)
         {
             fleet.metrics.call_ended(projection.outcome.name());
-            if projection.state == LeadState::Ready {
-                fleet
-                    .store
-                    .wake(&[(campaign.id, projection.due_at)])
-                    .await?;
+            // The last one to finish lets the campaign finish.
+            let due = match projection.state {
+                LeadState::Ready => Some(projection.due_at),
+                _ if fleet.store.next_due(&campaign.id).await?.is_none() => Some(now),
+                LeadState::Claimed | LeadState::Done | LeadState::Suppressed => None,
+            };
+            if let Some(due) = due {
+                fleet.store.wake(&[(campaign.id, due)]).await?;
             }
         }
     }

@@ -33,6 +33,8 @@ pub struct SimulatorConfig {
     pub faults: Faults,
     /// Calls a second above which the carrier queues.
     pub cps: Option<u32>,
+    /// Calls it does not know have ended: a network that was started anew, for a store that was not.
+    pub forgot: bool,
 }
 
 impl SimulatorConfig {
@@ -47,6 +49,7 @@ impl SimulatorConfig {
             speed: 1.0,
             faults: Faults::default(),
             cps: None,
+            forgot: false,
         }
     }
 }
@@ -97,6 +100,7 @@ impl Simulator {
             http: callback_client().map_err(StartError::Client)?,
             tasks: tasks.clone(),
             stop: stop.clone(),
+            forgot: config.forgot,
         };
         let front = Front::new(config.account_sid, config.auth_token, shared);
         let control = Control {

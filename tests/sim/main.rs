@@ -46,7 +46,7 @@ fn nothing_goes_wrong() {
 
 #[test]
 fn everything_goes_wrong() {
-    worlds("swarm", 0..200, &Options::swarm());
+    worlds("swarm", 0..120, &Options::swarm());
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! What only the embedded store can be asked: full disks, failed jobs, large numbers of leads.
 
+use std::pin::pin;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::store::StoreError;
+use futures_util::poll;
 
 use super::*;
 
@@ -133,6 +136,24 @@ async fn a_failed_job_undoes_itself_and_no_other() {
     }
 }
 
+/// Keeps the writing thread busy until every job of `jobs` was handed over: they are one group.
+async fn as_one_group<T>(store: &SqliteStore, jobs: impl Future<Output = T>) -> T {
+    let (begin, begun) = sync_channel(1);
+    let (release, released) = sync_channel::<()>(1);
+    let mut hold = pin!(store.write(move |_| {
+        begin.send(()).unwrap();
+        released.recv().unwrap();
+        Ok(())
+    }));
+    assert!(poll!(&mut hold).is_pending());
+    begun.recv().unwrap();
+    let mut jobs = pin!(jobs);
+    assert!(poll!(&mut jobs).is_pending());
+    release.send(()).unwrap();
+    hold.await.unwrap();
+    jobs.await
+}
+
 #[tokio::test]
 async fn a_transaction_that_sqlite_took_back_is_confessed_to_all_of_it() {
     let (_dir, store) = in_a_file();
@@ -141,21 +162,46 @@ async fn a_transaction_that_sqlite_took_back_is_confessed_to_all_of_it() {
         conn.execute_batch("ROLLBACK")?;
         Err::<(), _>(Fault::Sql(rusqlite::Error::InvalidQuery))
     });
-    let (first, vanished, last) = tokio::join!(
-        put(&store, "first".to_owned()),
-        vanish,
-        put(&store, "last".to_owned())
+    let jobs = async {
+        tokio::join!(
+            put(&store, "first".to_owned()),
+            vanish,
+            put(&store, "last".to_owned())
+        )
+    };
+    let (first, vanished, last) = as_one_group(&store, jobs).await;
+    assert!(
+        matches!(first, Err(StoreError::Unavailable(_))),
+        "{first:?}"
     );
     assert!(vanished.is_err());
-    let there = tasks(&store).await;
-    for (name, answer) in [("first", first), ("last", last)] {
-        assert_eq!(
-            there.contains(&name.to_owned()),
-            answer.is_ok(),
-            "{name}: {answer:?}"
+    last.unwrap();
+    assert_eq!(tasks(&store).await, ["last"]);
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_is_confessed_to_all_of_it() {
+    let (_dir, store) = in_a_file();
+    let orphan =
+        "CREATE TABLE child (parent TEXT REFERENCES duties (task) DEFERRABLE INITIALLY DEFERRED);
+                  INSERT INTO child VALUES ('nobody')";
+    let jobs = async {
+        tokio::join!(
+            put(&store, "first".to_owned()),
+            store.write(move |conn| Ok(conn.execute_batch(orphan)?)),
+            put(&store, "last".to_owned())
+        )
+    };
+    let (first, orphaned, last) = as_one_group(&store, jobs).await;
+    for answer in [first, orphaned, last] {
+        assert!(
+            matches!(answer, Err(StoreError::Unavailable(_))),
+            "{answer:?}"
         );
     }
+    assert_eq!(tasks(&store).await, [""; 0]);
     put(&store, "later".to_owned()).await.unwrap();
+    assert_eq!(tasks(&store).await, ["later"]);
 }
 
 #[tokio::test]

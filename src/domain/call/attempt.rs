@@ -170,6 +170,9 @@ pub struct Attempt {
     /// When they were written, or are due again; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub todo_at: Option<Timestamp>,
+    /// The call is to be ended as soon as it has a name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hang_up: bool,
     /// Who answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub party: Option<Party>,
@@ -259,6 +262,7 @@ impl Attempt {
             timeline: Vec::new(),
             todo: Vec::new(),
             todo_at: None,
+            hang_up: false,
             party: None,
             ending: None,
             outcome: None,

@@ -26,8 +26,7 @@ impl RefusalClass {
     #[must_use]
     pub const fn outcome(self) -> Outcome {
         match self {
-            Self::RetryLater => Outcome::Congestion,
-            Self::Failover => Outcome::CarrierError,
+            Self::RetryLater | Self::Failover => Outcome::NoCarrier,
             Self::BadNumber => Outcome::InvalidNumber,
             Self::ConfigFault => Outcome::ProviderConfig,
         }

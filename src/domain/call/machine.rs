@@ -174,19 +174,19 @@ impl Attempt {
         if over { Verdict::Note } else { Verdict::Zombie }
     }
 
-    /// Adds the command to end the call, if the carrier has one.
+    /// Adds the command to end the call; a call that has no name yet is ended when it gets one.
     pub fn ask_hang_up(&mut self, now: Timestamp) -> Verdict {
         let Some(leg) = self.legs.last() else {
             return Verdict::Ignore;
         };
-        let Some(call_id) = leg.call_id.clone() else {
-            return Verdict::Ignore;
-        };
-        if self.state == CallState::Ended {
+        if self.state == CallState::Ended || (self.hang_up && leg.call_id.is_none()) {
             return Verdict::Ignore;
         }
-        let carrier = leg.carrier.clone();
-        self.command(now, Todo::HangUp { carrier, call_id });
+        self.hang_up = true;
+        if let Some(call_id) = leg.call_id.clone() {
+            let carrier = leg.carrier.clone();
+            self.command(now, Todo::HangUp { carrier, call_id });
+        }
         self.note(now, "hang_up_asked", None);
         self.version += 1;
         Verdict::Note
@@ -232,6 +232,10 @@ impl Attempt {
             leg.call_id = Some(call_id.clone());
             leg.state = LegState::Placed;
             new = true;
+            if self.hang_up && !matches!(event, CallEvent::Ended { .. }) {
+                let (carrier, call_id) = (leg.carrier.clone(), call_id.clone());
+                self.command(now, Todo::HangUp { carrier, call_id });
+            }
         }
         match event {
             CallEvent::Ringing { .. } => new |= first(&mut self.ringing_at, now),

@@ -120,6 +120,8 @@ pub enum Outcome {
     Congestion,
     /// A carrier failed before the callee could have been rung.
     CarrierError,
+    /// No carrier took the call: nothing left, whoever was asked.
+    NoCarrier,
     /// Our credentials, funds or settings were refused: never the lead's fault.
     ProviderConfig,
     /// Cancelled before it was answered.
@@ -134,7 +136,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::HumanConnected,
         Self::Answered,
         Self::MachineHangup,
@@ -148,6 +150,7 @@ impl Outcome {
         Self::InvalidNumber,
         Self::Congestion,
         Self::CarrierError,
+        Self::NoCarrier,
         Self::ProviderConfig,
         Self::Canceled,
         Self::NotPlaced,
@@ -196,6 +199,7 @@ impl Outcome {
             | Self::Expired => true,
             Self::Congestion
             | Self::CarrierError
+            | Self::NoCarrier
             | Self::ProviderConfig
             | Self::NotPlaced
             | Self::Withdrawn => false,
@@ -228,6 +232,7 @@ impl Outcome {
             Self::InvalidNumber => "invalid_number",
             Self::Congestion => "congestion",
             Self::CarrierError => "carrier_error",
+            Self::NoCarrier => "no_carrier",
             Self::ProviderConfig => "provider_config",
             Self::Canceled => "canceled",
             Self::NotPlaced => "not_placed",

@@ -92,8 +92,11 @@ pub(super) async fn update(
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     front.admit(&account, &headers)?;
-    let call = find(&front, &file)?;
     let over = || ApiError::new(400, 21220, "Call is not in-progress. Cannot redirect.");
+    let call = match find(&front, &file) {
+        Err(_) if front.forgot => return Err(over()),
+        found => found?,
+    };
     let form = Form::parse(&body);
     match form.get("Status") {
         // Documented: does not affect calls already in progress.

@@ -46,6 +46,8 @@ pub(crate) struct Front {
     /// Wakes the task of a call that was hung up.
     wakes: Mutex<BTreeMap<String, Arc<Notify>>>,
     reads: AtomicU64,
+    /// See [`crate::SimulatorConfig::forgot`].
+    forgot: bool,
 }
 
 /// What a front shares with the rest of the simulator.
@@ -55,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) http: reqwest::Client,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
+    pub(crate) forgot: bool,
 }
 
 impl Front {
@@ -72,6 +75,7 @@ impl Front {
             stop: shared.stop,
             wakes: Mutex::default(),
             reads: AtomicU64::new(0),
+            forgot: shared.forgot,
         })
     }
 
