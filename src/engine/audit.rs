@@ -103,6 +103,7 @@ pub async fn beat(fleet: &Fleet, roles: &[&str], started_at: Timestamp) -> Answe
             skew_ms,
             "this machine's clock is off: it does not dial until it agrees with the store's"
         );
+        stand_down(fleet);
     }
     let beat = Heartbeat {
         worker: fleet.settings.worker.clone(),
@@ -114,4 +115,11 @@ pub async fn beat(fleet: &Fleet, roles: &[&str], started_at: Timestamp) -> Answe
     fleet.store.beat(&beat).await?;
     fleet.pace.share_among(dialers(fleet, there).await?);
     Ok(agrees)
+}
+
+/// Dials nothing for a while: longer than until the next beat, even a slow one.
+pub(crate) fn stand_down(fleet: &Fleet) {
+    for carrier in fleet.carriers.keys() {
+        fleet.pace.rest(carrier, PERIOD * 3);
+    }
 }

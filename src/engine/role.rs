@@ -114,18 +114,18 @@ pub async fn run(fleet: &Fleet, role: Role) {
 pub async fn heartbeat(fleet: &Fleet, roles: &[Role]) {
     let names: Vec<&str> = roles.iter().map(|r| r.name()).collect();
     let started_at = fleet.clock.now();
+    let mut agrees = true;
     loop {
         match audit::beat(fleet, &names, started_at).await {
-            Ok(true) => {}
-            Ok(false) => {
-                for carrier in fleet.carriers.keys() {
-                    fleet.pace.rest(carrier, audit::PERIOD * 2);
-                }
-            }
+            Ok(answer) => agrees = answer,
             Err(error) => {
                 fleet.metrics.store_up(false);
                 tracing::warn!(%error, "no heartbeat");
             }
+        }
+        // What was last known holds, also while the store does not answer.
+        if !agrees {
+            audit::stand_down(fleet);
         }
         if !fleet.pause(audit::PERIOD).await {
             break;

@@ -91,6 +91,7 @@ pub(super) async fn verdict(
 ) -> Answer<Result<Totals, String>> {
     let store = &company.store;
     let ledger = company.exchange.network.ledger();
+    let excused = company.weather.faults.clock_jumps > 0.0;
     let mut totals = Totals::default();
     let mut by_phone: BTreeMap<String, u32> = BTreeMap::new();
     for (id, phones) in delivered {
@@ -129,7 +130,7 @@ pub(super) async fn verdict(
                 )));
             }
         }
-        if let Err(what) = check_campaign(&campaign, &leads, &attempts, &ledger) {
+        if let Err(what) = check_campaign(&campaign, &leads, &attempts, &ledger, excused) {
             return Ok(Err(what));
         }
     }
@@ -150,6 +151,7 @@ fn check_campaign(
     leads: &[Lead],
     attempts: &[Attempt],
     ledger: &Ledger,
+    excused: bool,
 ) -> Result<(), String> {
     let mut by_lead: BTreeMap<&str, Vec<&Attempt>> = BTreeMap::new();
     for attempt in attempts {
@@ -164,7 +166,7 @@ fn check_campaign(
                 attempt.state.name()
             ));
         }
-        check_rings(attempt, ledger)?;
+        check_rings(attempt, ledger, excused)?;
     }
     for lead in leads {
         let mut own = by_lead.remove(lead.id.as_str()).unwrap_or_default();
@@ -210,12 +212,16 @@ fn check_campaign(
 }
 
 /// What we say of an attempt against what the network saw.
-fn check_rings(attempt: &Attempt, ledger: &Ledger) -> Result<(), String> {
+///
+/// `excused`: a process whose clock is minutes off dates its intents wrongly until its next
+/// heartbeat, and a carrier's record is then not recognised by its date.
+fn check_rings(attempt: &Attempt, ledger: &Ledger, excused: bool) -> Result<(), String> {
     let rings = ledger.rings_per_attempt.get(attempt.id.as_str()).copied();
-    let never_placed = matches!(
-        attempt.outcome,
-        Some(Outcome::NotPlaced | Outcome::Withdrawn)
-    );
+    let never_placed = match attempt.outcome {
+        Some(Outcome::Withdrawn) => true,
+        Some(Outcome::NotPlaced) => !excused,
+        _ => false,
+    };
     if let (true, Some(_)) = (never_placed, rings) {
         return Err(format!(
             "{} was placed, and we believe {:?}",
