@@ -1,23 +1,48 @@
-//! How many calls per second may leave for each carrier: a token each, burst 1, at 0.9 of this
-//! process's share of the carrier's rate. A carrier such as Twilio queues silently what comes too
-//! fast, and would then ring people later than we think.
+//! How many calls per second may leave for each carrier, over the whole fleet. A carrier such as
+//! Twilio queues silently what comes too fast, and would then ring people later than we think.
+//!
+//! A carrier's time is cut into moments, 0.9 of its rate of them a second; one call may leave at
+//! each. The moments belong in turn to the carrier's seats, and a process uses those of the seats it
+//! holds (`pace/seats.rs`), so that however many processes there are, what they send together keeps the
+//! rhythm. A governor at the very end keeps each process to it even when the clocks do not.
 
-use std::collections::BTreeMap;
+mod seats;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dialfleet_domain::id::CarrierId;
+use dialfleet_domain::time::Timestamp;
 use governor::clock::{Clock as GovernorClock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use tokio::sync::Notify;
 
+use self::seats::{LEASE, Seats, seats_of};
+use crate::fleet::Fleet;
 use crate::port::Clock;
+use crate::port::board::Note;
+use crate::port::store::{Answer, Cas};
 
-/// The part of the carrier's rate that we use; the rest covers jitter between processes.
+/// The part of the carrier's rate that we use; the rest covers jitter on the way.
 const USE: f64 = 0.9;
+/// A token may be taken so long before its moment: the dial protocol has things to do before the
+/// request, and they should not cost the rhythm.
+const AHEAD: Duration = Duration::from_millis(100);
+/// A request may leave so long after its moment; more would be a burst with those that follow.
+const LATE: Duration = Duration::from_millis(50);
+/// A lease is used up to so long before its end.
+const LEASE_MARGIN: Duration = Duration::from_millis(500);
+/// Without a seat, the next try is so long away; taking one is another's doing.
+const NO_SEAT: Duration = Duration::from_millis(50);
+/// Between two turns for seats, and the least between two when somebody waits for one.
+const TURN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(100));
+/// A seat that was not asked for during this time is not wanted any more.
+const IDLE: Duration = Duration::from_secs(2);
 
 /// The governor's clock, told by ours, so that pacing runs on virtual time in the simulation.
 #[derive(Clone)]
@@ -54,21 +79,32 @@ impl Reference for Uptime {
 type Limiter = RateLimiter<NotKeyed, InMemoryState, OurClock, NoOpMiddleware<Uptime>>;
 
 struct Lane {
-    cps: f64,
-    share: f64,
-    limiter: Limiter,
-    /// Until when a token that was taken and not used is good: later the next one is due anyway, and
-    /// both together would be a burst.
-    spare_until: Duration,
+    /// Between two moments, ms.
+    step: f64,
+    /// How many seats the rate has, and which of them are ours until when (uptime).
+    total: u32,
+    mine: BTreeSet<u32>,
+    until: Duration,
+    /// The store's clock less our uptime, ms: all processes count the same moments.
+    offset: f64,
+    /// The last moment that was used.
+    last: u64,
+    /// A token that was taken and not used.
+    spare: Option<Duration>,
+    /// When a token was last asked for.
+    asked: Option<Duration>,
     /// Not before this uptime: the carrier told us to slow down, or refused our account.
     rest_until: Duration,
+    limiter: Limiter,
 }
 
-/// The right to send one create-call request to one carrier. Consumed by the request; given back
-/// with [`Pace::give_back`] by every exit without one.
+/// The right to send one create-call request to one carrier at its moment. Consumed by the request;
+/// given back with [`Pace::give_back`] by every exit without one.
 #[derive(Debug)]
 pub struct Token {
     carrier: CarrierId,
+    /// Uptime.
+    moment: Duration,
 }
 
 impl Token {
@@ -83,108 +119,274 @@ impl Token {
 pub struct Pace {
     clock: Arc<dyn Clock>,
     lanes: Mutex<BTreeMap<CarrierId, Lane>>,
+    /// Somebody wants a token and there is no seat.
+    wanted: Notify,
 }
 
 impl Pace {
-    /// Lanes for carriers with these rates (calls per second over the whole fleet).
+    /// Lanes for carriers with these rates (calls per second over the whole fleet). Without a seat:
+    /// the role `dial` takes them in turns.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, rates: impl IntoIterator<Item = (CarrierId, f64)>) -> Self {
         let lanes = rates
             .into_iter()
-            .map(|(id, cps)| {
-                let limiter = limiter(cps, &clock);
-                (
-                    id,
-                    Lane {
-                        cps,
-                        share: 1.0,
-                        limiter,
-                        spare_until: Duration::ZERO,
-                        rest_until: Duration::ZERO,
-                    },
-                )
-            })
+            .map(|(id, cps)| (id, Lane::new(cps, &clock)))
             .collect();
         Self {
             clock,
             lanes: Mutex::new(lanes),
+            wanted: Notify::new(),
         }
+    }
+
+    fn with<T>(
+        &self,
+        carrier: &CarrierId,
+        work: impl FnOnce(&mut Lane, Duration) -> T,
+    ) -> Option<T> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.uptime();
+        lanes.get_mut(carrier).map(|lane| work(lane, now))
     }
 
     /// Takes a token, or says how long to wait for the next one. `None` for an unknown carrier.
     pub fn try_take(&self, carrier: &CarrierId) -> Option<Result<Token, Duration>> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = lanes.get_mut(carrier)?;
-        let now = self.clock.uptime();
-        if now < lane.rest_until {
-            return Some(Err(lane.rest_until - now));
-        }
-        if std::mem::take(&mut lane.spare_until) > now {
-            return Some(Ok(Token {
-                carrier: carrier.clone(),
-            }));
-        }
-        Some(match lane.limiter.check() {
-            Ok(()) => Ok(Token {
-                carrier: carrier.clone(),
-            }),
-            Err(wait) => Err(wait
-                .wait_time_from(Uptime(now))
-                .max(Duration::from_millis(1))),
-        })
+        let taken = self.with(carrier, |lane, now| {
+            lane.asked = Some(now);
+            if now < lane.rest_until {
+                return Err(lane.rest_until - now);
+            }
+            if !lane.holds_seats(now) {
+                self.wanted.notify_one();
+                return Err(NO_SEAT);
+            }
+            lane.next_moment(now)
+        })?;
+        let carrier = carrier.clone();
+        Some(taken.map(|moment| Token { carrier, moment }))
     }
 
-    /// Returns a token that was not used. One is kept; more would make a burst.
-    pub fn give_back(&self, token: Token) {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get_mut(&token.carrier) {
-            lane.spare_until = self.clock.uptime() + period(lane.cps * lane.share);
+    /// Waits for the token's moment, the last thing but one before the request. A token whose moment
+    /// has passed is exchanged for a later one, during `patience`.
+    ///
+    /// # Errors
+    /// There was no later one in time: nothing may be sent.
+    pub async fn on_time(&self, token: Token, patience: Duration) -> Result<Token, TooLate> {
+        let (mut token, until) = (token, self.clock.uptime() + patience);
+        loop {
+            let now = self.clock.uptime();
+            let wait = if now > token.moment + LATE {
+                match self.try_take(&token.carrier).ok_or(TooLate)? {
+                    Ok(later) => {
+                        token = later;
+                        continue;
+                    }
+                    Err(wait) => wait,
+                }
+            } else if now < token.moment {
+                token.moment - now
+            } else {
+                let passes = self.with(&token.carrier, |lane, now| lane.pass(now));
+                match passes.ok_or(TooLate)? {
+                    Ok(()) => return Ok(token),
+                    Err(wait) => wait,
+                }
+            };
+            if now + wait > until {
+                return Err(TooLate);
+            }
+            self.clock.sleep(wait).await;
         }
+    }
+
+    /// Returns a token that was not used. One is kept, while its moment has not passed.
+    pub fn give_back(&self, token: Token) {
+        self.with(&token.carrier, |lane, _| lane.spare = Some(token.moment));
     }
 
     /// Leaves a carrier alone for a while.
     pub fn rest(&self, carrier: &CarrierId, time: Duration) {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = self.clock.uptime() + time;
-        if let Some(lane) = lanes.get_mut(carrier) {
-            lane.rest_until = lane.rest_until.max(until);
-        }
+        self.with(carrier, |lane, now| {
+            lane.rest_until = lane.rest_until.max(now + time);
+        });
     }
 
     /// Whether a carrier is being left alone.
     #[must_use]
     pub fn is_resting(&self, carrier: &CarrierId) -> bool {
-        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes
-            .get(carrier)
-            .is_some_and(|lane| self.clock.uptime() < lane.rest_until)
+        self.with(carrier, |lane, now| now < lane.rest_until)
+            .unwrap_or(false)
     }
+}
 
-    /// Sets this process's share of every carrier's rate: one part in `dialers`.
-    pub fn share_among(&self, dialers: usize) {
-        let share = 1.0 / f64::from(u32::try_from(dialers.max(1)).unwrap_or(u32::MAX));
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        for lane in lanes.values_mut() {
-            if (lane.share - share).abs() > f64::EPSILON {
-                lane.share = share;
-                lane.spare_until = Duration::ZERO;
-                lane.limiter = limiter(lane.cps * share, &self.clock);
-                // A new limiter would give a token at once; spend it, so that a change of share is
-                // never a burst.
-                let _ = lane.limiter.check();
-            }
+/// A token's moment had passed, and no other came in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLate;
+
+impl Lane {
+    fn new(cps: f64, clock: &Arc<dyn Clock>) -> Self {
+        let period = Duration::from_secs_f64(1.0 / (cps * USE).clamp(0.01, 10_000.0));
+        let quota = Quota::with_period(period)
+            .expect("the period is not zero: the rate is clamped")
+            .allow_burst(NonZeroU32::MIN);
+        Self {
+            step: period.as_secs_f64() * 1_000.0,
+            total: seats_of(cps),
+            mine: BTreeSet::new(),
+            until: Duration::ZERO,
+            offset: 0.0,
+            last: 0,
+            spare: None,
+            // To begin with it wants some: the first call should find them.
+            asked: Some(clock.uptime()),
+            rest_until: Duration::ZERO,
+            limiter: RateLimiter::direct_with_clock(quota, OurClock(Arc::clone(clock))),
         }
     }
+
+    fn holds_seats(&self, now: Duration) -> bool {
+        !self.mine.is_empty() && now + LEASE_MARGIN < self.until
+    }
+
+    /// Uses the next moment of ours, or says how long to wait before asking again.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "milliseconds since 1970 over a step of 0.1 ms or more: far below 2^53"
+    )]
+    fn next_moment(&mut self, now: Duration) -> Result<Duration, Duration> {
+        if let Some(moment) = self.spare.take().filter(|moment| *moment >= now) {
+            return Ok(moment);
+        }
+        let there = now.as_secs_f64() * 1_000.0 + self.offset;
+        let mut k = ((there / self.step).ceil() as u64).max(self.last + 1);
+        let total = u64::from(self.total);
+        while !u32::try_from(k % total).is_ok_and(|seat| self.mine.contains(&seat)) {
+            k += 1;
+        }
+        let wait = Duration::from_secs_f64(((k as f64 * self.step - there) / 1_000.0).max(0.0));
+        if wait > AHEAD {
+            return Err(wait - AHEAD);
+        }
+        self.last = k;
+        Ok(now + wait)
+    }
+
+    /// The governor's word, the last before the request.
+    fn pass(&self, now: Duration) -> Result<(), Duration> {
+        let wait = |not_yet: governor::NotUntil<Uptime>| not_yet.wait_time_from(Uptime(now));
+        self.limiter
+            .check()
+            .map_err(|n| wait(n).max(Duration::from_millis(1)))
+    }
 }
 
-/// Between two tokens of a lane with this rate.
-fn period(cps: f64) -> Duration {
-    Duration::from_secs_f64(1.0 / (cps * USE).clamp(0.01, 10_000.0))
+/// Takes turns for the seats of every carrier's rate, until this process is to stop; then gives them
+/// up.
+pub(crate) async fn keep_seats(fleet: &Fleet) {
+    loop {
+        if let Err(error) = take_seats(fleet).await {
+            tracing::warn!(%error, "no turn for the carriers' seats");
+        }
+        if !fleet.pause(TURN.1).await {
+            break;
+        }
+        tokio::select! {
+            biased;
+            () = fleet.stopping.cancelled() => break,
+            () = fleet.pace.wanted.notified() => {}
+            () = fleet.clock.sleep(TURN.0 - TURN.1) => {}
+        }
+    }
+    if let Err(error) = leave_seats(fleet).await {
+        tracing::debug!(%error, "left without giving the seats up");
+    }
 }
 
-fn limiter(cps: f64, clock: &Arc<dyn Clock>) -> Limiter {
-    let quota = Quota::with_period(period(cps))
-        .expect("the period is not zero: the rate is clamped")
-        .allow_burst(NonZeroU32::MIN);
-    RateLimiter::direct_with_clock(quota, OurClock(clock.clone()))
+/// This process's turn for seats of every carrier. What is held is good until its lease ends, also
+/// when the store fails.
+async fn take_seats(fleet: &Fleet) -> Answer<()> {
+    let carriers: Vec<&CarrierId> = fleet.carriers.keys().collect();
+    let keys: Vec<String> = carriers.iter().map(|c| format!("seats/{c}")).collect();
+    // Leases count from before the question: they end with us no later than there.
+    let asked_at = fleet.clock.uptime();
+    let now = fleet.store.clock().await?;
+    let answered_at = fleet.clock.uptime();
+    let offset = offset(now, asked_at, answered_at);
+    let notes = fleet.store.notes(&keys).await?;
+    let me = &fleet.settings.worker;
+    for ((carrier, key), note) in carriers.into_iter().zip(keys).zip(notes) {
+        let (seats, version) = read(note);
+        let pace = &fleet.pace;
+        let known = pace.with(carrier, |lane, up| {
+            lane.offset = offset;
+            let asks = lane.asked.is_some_and(|at| up.saturating_sub(at) < IDLE);
+            (lane.total, asks)
+        });
+        let Some((total, wants)) = known else {
+            continue;
+        };
+        let Some(next) = seats.turn(total, me, wants, now) else {
+            continue;
+        };
+        // First less, then more: what is given up is not used from before the others can see it.
+        let keep: BTreeSet<u32> = next.of(me, now).into_iter().collect();
+        pace.with(carrier, |lane, _| {
+            lane.mine.retain(|seat| keep.contains(seat))
+        });
+        let body = serde_json::to_string(&next).unwrap_or_default();
+        let note = Note {
+            key,
+            version: version + 1,
+            body,
+        };
+        if fleet.store.save_notes(&[note]).await?.first() == Some(&Cas::Won) {
+            pace.with(carrier, |lane, _| {
+                lane.mine = keep;
+                lane.until = asked_at + LEASE;
+            });
+        }
+    }
+    Ok(())
 }
+
+/// Gives every seat up. Without it the leases end by themselves.
+async fn leave_seats(fleet: &Fleet) -> Answer<()> {
+    for carrier in fleet.carriers.keys() {
+        let key = format!("seats/{carrier}");
+        fleet.pace.with(carrier, |lane, _| lane.mine.clear());
+        let note = fleet.store.notes(std::slice::from_ref(&key)).await?.pop();
+        let (seats, version) = read(note.flatten());
+        if let Some(next) = seats.without(&fleet.settings.worker) {
+            let body = serde_json::to_string(&next).unwrap_or_default();
+            let note = Note {
+                key,
+                version: version + 1,
+                body,
+            };
+            fleet.store.save_notes(&[note]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A note that cannot be read is begun anew: leases are short.
+fn read(note: Option<Note>) -> (Seats, u64) {
+    let version = note.as_ref().map_or(0, |note| note.version);
+    let seats = note.and_then(|note| serde_json::from_str(&note.body).ok());
+    (seats.unwrap_or_default(), version)
+}
+
+/// The store's clock less our uptime, ms.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since 1970: far below 2^53"
+)]
+fn offset(there: Timestamp, asked_at: Duration, answered_at: Duration) -> f64 {
+    let here = (asked_at + answered_at).as_secs_f64() * 500.0;
+    there.millis() as f64 - here
+}
+
+#[cfg(test)]
+mod tests;
