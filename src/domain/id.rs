@@ -4,7 +4,8 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, Error as _};
 use thiserror::Error;
 
 use crate::time::Timestamp;
@@ -35,12 +36,25 @@ fn check(kind: &'static str, text: &str, max: usize) -> Result<(), BadId> {
     Err(BadId { kind, why })
 }
 
+/// Ids also come from outside, in messages and requests: read, they are checked as by `parse`.
+macro_rules! read_as_parsed {
+    ($name:ident) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::parse(String::deserialize(deserializer)?).map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident $prefix:literal;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
         #[serde(transparent)]
         pub struct $name(String);
+
+        read_as_parsed!($name);
 
         impl $name {
             /// Takes an id that arrived as text.
@@ -99,9 +113,11 @@ ids! {
 ///
 /// The reference defaults to the phone number, so printing hides it: keys are made with
 /// [`LeadId::as_str`], logs get the masked form.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct LeadId(String);
+
+read_as_parsed!(LeadId);
 
 impl LeadId {
     /// The lead of `campaign` that the customer calls `reference`.
@@ -119,7 +135,7 @@ impl LeadId {
     /// It does not have the form `<campaign>:<ref>`.
     pub fn parse(text: impl Into<String>) -> Result<Self, BadId> {
         let text = text.into();
-        check("LeadId", &text, MAX_ID_LEN + MAX_REF_LEN)?;
+        check("LeadId", &text, MAX_ID_LEN + 1 + MAX_REF_LEN)?;
         if text
             .split_once(':')
             .is_none_or(|(c, r)| c.is_empty() || r.is_empty())
@@ -165,9 +181,11 @@ impl fmt::Debug for LeadId {
 
 /// An attempt: `<lead>:<n>`. Never sort by it: as text, attempt 9 comes after attempt 10.
 /// Printing it hides the middle of a reference that is a phone number, as with [`LeadId`].
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct AttemptId(String);
+
+read_as_parsed!(AttemptId);
 
 impl AttemptId {
     /// The `n`th attempt at `lead`.
@@ -220,7 +238,8 @@ impl fmt::Debug for AttemptId {
 }
 
 /// Replaces the middle digits of every phone-like run (`+` and seven or more digits) by `***`.
-fn masked(text: &str) -> String {
+#[must_use]
+pub fn masked(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('+') {

@@ -5,15 +5,22 @@
 //! queues and over HTTP has types of its own.
 #![warn(missing_docs, clippy::wildcard_enum_match_arm)]
 
+pub mod breaker;
+pub mod budget;
 pub mod call;
+pub mod caller_id;
 pub mod campaign;
 pub mod flow;
 pub mod gate;
 pub mod id;
 pub mod import;
 pub mod lead;
+pub mod money;
 pub mod phone;
+pub mod quality;
+pub mod rates;
 pub mod retry;
 pub mod routing;
 pub mod schedule;
+pub mod tariff;
 pub mod time;

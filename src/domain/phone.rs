@@ -5,7 +5,7 @@
 //! `phone/differential.csv` pins our answers to those of Google's data as another port gives them.
 //! Printing an [`E164`] masks it; [`E164::as_str`] is the only way to the digits.
 //!
-//! Time zones of a number are in [`zones`]. Line type, carrier and portability are not here: a
+//! Time zones of a number are in [`zones`], country and area in [`area`]. Line type, carrier and portability are not here: a
 //! number does not tell them.
 
 use std::borrow::Cow;
@@ -19,6 +19,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
+pub mod area;
 #[cfg(test)]
 mod tests;
 pub mod zones;
@@ -140,6 +141,16 @@ impl E164 {
         Region::parse(region.as_region_str().as_str()).ok()
     }
 
+    /// The country calling code and the number within its plan, digits each (`44`, `2079460119`), for
+    /// carriers that want them apart. `None` for a number that no plan can read any more.
+    #[must_use]
+    pub fn parts(&self) -> Option<(&str, &str)> {
+        let code = self.to_lib()?.country_code.to_string();
+        self.digits()
+            .starts_with(&code)
+            .then(|| self.digits().split_at(code.len()))
+    }
+
     /// Whether it is one of the simulator's numbers: +1555010 and four digits.
     #[must_use]
     pub fn is_test(&self) -> bool {
@@ -157,6 +168,17 @@ impl E164 {
         let number = self.to_lib()?;
         let geographic = PHONE_NUMBER_UTIL.is_number_geographical(&number);
         Some((number.country_code, geographic))
+    }
+
+    /// Its country calling code, its country if it has one, and how many digits after the calling
+    /// code name an area: 0 if none do. `None` if the plan cannot read it.
+    fn area(&self) -> Option<(i32, Option<Region>, usize)> {
+        let number = self.to_lib()?;
+        let region = PHONE_NUMBER_UTIL
+            .get_region_for_number(&number)
+            .and_then(|region| Region::parse(region.as_region_str().as_str()).ok());
+        let length = PHONE_NUMBER_UTIL.get_length_of_geographical_area_code(&number);
+        Some((number.country_code, region, length))
     }
 
     fn to_lib(&self) -> Option<PhoneNumber> {

@@ -156,3 +156,19 @@ fn agrees_with_the_reference_on_thousands_of_inputs() {
         wrong.join("\n")
     );
 }
+
+#[test]
+fn a_number_comes_apart_at_its_country_code() {
+    for (number, parts) in [
+        ("+442079460119", Some(("44", "2079460119"))),
+        ("+919876543210", Some(("91", "9876543210"))),
+        ("+15550100123", Some(("1", "5550100123"))),
+        // Italy's leading zero belongs to the number.
+        ("+390669812345", Some(("39", "0669812345"))),
+    ] {
+        assert_eq!(E164::parse(number, None).unwrap().parts(), parts, "{number}");
+    }
+    // Stored once, and no plan knows it any more.
+    let odd: E164 = serde_json::from_str("\"+9991234567\"").unwrap();
+    assert_eq!(odd.parts(), None);
+}

@@ -1,0 +1,432 @@
+//! Circuit breakers: when a carrier account, or one of its routes, is not asked for a while.
+//!
+//! | | ok | failed | refused by configuration | limited (429) | until / probe over |
+//! |---|---|---|---|---|---|
+//! | closed    | row ends | opens at 5 in a row, or half of 20 in a minute | opens, long | rests | - |
+//! | open      | - | - | stays, long | rests | half-open, with one probe |
+//! | half-open | closes | opens, twice as long | opens, long | rests, probe given back | another probe |
+//!
+//! * One breaker for an account, fed by the answers to create-call requests, and one for a route
+//!   (account × destinations), fed by how calls ended; both are this machine. It is shared as one
+//!   small document, written by compare-and-set, which is what makes the probe the only one.
+//! * An answer nobody understands (time-out, 5xx) counts as a failure. "Too many requests" does not:
+//!   the carrier works, and gets a rest.
+//! * News of calls that began before the breaker last changed are late and change nothing: a probe is
+//!   judged by its own call only.
+//! * It opens twice as long each time, up to a cap, until it was closed for a while.
+
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::call::{Outcome, Refusal, RefusalClass};
+use crate::time::Timestamp;
+
+#[cfg(test)]
+mod tests;
+
+/// Failures in a row that open it.
+pub const IN_A_ROW: u32 = 5;
+/// Calls in [`WINDOW`] from which on their failures' share counts…
+pub const WINDOW_CALLS: u32 = 20;
+/// …and opens it at this much, in percent.
+pub const WINDOW_PERCENT: u32 = 50;
+/// The window: two halves, the older one dropped when the newer is full.
+pub const WINDOW: Duration = Duration::from_secs(60);
+/// How long it opens first; doubled each time.
+pub const OPEN: Duration = Duration::from_secs(30);
+/// How long at most.
+pub const OPEN_CAP: Duration = Duration::from_secs(600);
+/// How long it opens first after a refusal that a person must mend; doubled each time.
+pub const CONFIG_OPEN: Duration = Duration::from_secs(300);
+/// How long at most.
+pub const CONFIG_OPEN_CAP: Duration = Duration::from_secs(3_600);
+/// After this long closed, the next opening is a first one again.
+pub const CALM: Duration = Duration::from_secs(600);
+/// How long a probe may take. After that its process is taken for dead, and another call may probe.
+pub const PROBE: Duration = Duration::from_secs(120);
+/// The longest rest a carrier can ask for.
+pub const MAX_REST: Duration = Duration::from_secs(300);
+/// Times, capped, are moved by up to this much, in percent, so that carriers do not come back all at once.
+const JITTER_PERCENT: u64 = 20;
+
+/// What went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// It refused the call for a reason of its own.
+    Refused,
+    /// It was not reached: DNS, connection, TLS.
+    Unreachable,
+    /// Nobody knows what it did: time-out, 5xx.
+    Unclear,
+    /// It took the call and could not deliver it.
+    Undelivered,
+}
+
+/// Something that happened on a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It worked.
+    Ok,
+    /// It did not, and another carrier might.
+    Failed(Fault),
+    /// Our account was refused (401, 402, 403): nothing will work until a person mends it.
+    Refused {
+        /// The carrier's own code.
+        code: String,
+    },
+    /// Too many requests: no failure.
+    Limited {
+        /// How long it wants to be left alone.
+        rest: Duration,
+    },
+}
+
+impl Event {
+    /// What a documented refusal means for the account's breaker. `None` for a number that is wrong
+    /// wherever it is sent. `rest` is for a refusal by rate.
+    ///
+    /// Whether a [`RefusalClass::ConfigFault`] is the account's or only this request's (a caller id, a
+    /// country) is for the caller to know: one that is not must not come here.
+    #[must_use]
+    pub fn of_refusal(refusal: &Refusal, rest: Duration) -> Option<Self> {
+        Some(match refusal.class {
+            RefusalClass::RetryLater => Self::Limited { rest },
+            RefusalClass::Failover => match refusal.code.as_str() {
+                "connect" | "dns" | "tls" => Self::Failed(Fault::Unreachable),
+                _ => Self::Failed(Fault::Refused),
+            },
+            RefusalClass::ConfigFault => Self::Refused {
+                code: refusal.code.clone(),
+            },
+            RefusalClass::BadNumber => return None,
+        })
+    }
+
+    /// What the end of a placed call means for the route's breaker. `None` if it says nothing about
+    /// the carrier.
+    #[must_use]
+    pub const fn of_outcome(outcome: Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::HumanConnected
+            | Outcome::Answered
+            | Outcome::MachineHangup
+            | Outcome::Fax
+            | Outcome::NoAnswer
+            | Outcome::Busy
+            | Outcome::Rejected
+            | Outcome::Unwanted
+            | Outcome::Unreachable => Some(Self::Ok),
+            Outcome::Congestion | Outcome::CarrierError => Some(Self::Failed(Fault::Undelivered)),
+            Outcome::NotPlaced | Outcome::Unresolved => Some(Self::Failed(Fault::Unclear)),
+            Outcome::InvalidNumber
+            | Outcome::BlockedAnalytics
+            | Outcome::NoCarrier
+            | Outcome::ProviderConfig
+            | Outcome::Canceled
+            | Outcome::Expired
+            | Outcome::Withdrawn => None,
+        }
+    }
+}
+
+/// Why it opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Reason {
+    /// Too many failures in a row.
+    InARow {
+        /// How many.
+        failures: u32,
+        /// The last of them.
+        last: Fault,
+    },
+    /// Too large a share of the calls of the last minute.
+    Share {
+        /// How many failed.
+        failed: u32,
+        /// Of how many.
+        calls: u32,
+        /// The last of them.
+        last: Fault,
+    },
+    /// Our account was refused.
+    Config {
+        /// The carrier's own code.
+        code: String,
+    },
+    /// The probe failed.
+    Probe {
+        /// How.
+        fault: Fault,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "refused",
+            Self::Unreachable => "not reached",
+            Self::Unclear => "no clear answer",
+            Self::Undelivered => "not delivered",
+        })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InARow { failures, last } => {
+                write!(f, "{failures} failures in a row, the last: {last}")
+            }
+            Self::Share {
+                failed,
+                calls,
+                last,
+            } => write!(f, "{failed} of {calls} calls failed, the last: {last}"),
+            Self::Config { code } => write!(f, "our account was refused ({code})"),
+            Self::Probe { fault } => write!(f, "the probe failed: {fault}"),
+        }
+    }
+}
+
+/// Where it stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Phase {
+    /// Calls go.
+    #[default]
+    Closed,
+    /// None goes.
+    Open {
+        /// Until when.
+        until: Timestamp,
+        /// Why.
+        why: Reason,
+    },
+    /// One call goes, to see.
+    HalfOpen {
+        /// When its process is taken for dead.
+        until: Timestamp,
+        /// Why it was open.
+        why: Reason,
+    },
+}
+
+/// Calls counted over half a [`WINDOW`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Half {
+    /// Calls.
+    pub calls: u32,
+    /// Of these, failed.
+    pub failed: u32,
+}
+
+/// A breaker: the shared document.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Breaker {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Since when. What happened to calls that began before is old news.
+    pub since: Timestamp,
+    /// Failures since the last success.
+    pub in_a_row: u32,
+    /// The older half of the window, then the newer one.
+    pub window: [Half; 2],
+    /// When the newer half began.
+    pub window_at: Timestamp,
+    /// Openings since it was last closed for [`CALM`].
+    pub trips: u32,
+    /// The carrier asked to be left alone until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest_until: Option<Timestamp>,
+}
+
+/// Whether a call may go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Admission {
+    /// It may.
+    #[default]
+    Free,
+    /// One may, whoever takes the probe first: [`Breaker::take_probe`], written by compare-and-set.
+    Probe,
+    /// Not before this time.
+    Resting {
+        /// When the carrier may be asked again.
+        until: Timestamp,
+    },
+    /// Not before this time.
+    Open {
+        /// When a probe may go.
+        until: Timestamp,
+        /// Why it is open.
+        why: Reason,
+    },
+}
+
+impl Breaker {
+    /// Whether a call may go at `now`.
+    #[must_use]
+    pub fn admits(&self, now: Timestamp) -> Admission {
+        if let Some(until) = self.rest_until.filter(|until| *until > now) {
+            return Admission::Resting { until };
+        }
+        match &self.phase {
+            Phase::Closed => Admission::Free,
+            Phase::Open { until, .. } | Phase::HalfOpen { until, .. } if *until <= now => {
+                Admission::Probe
+            }
+            Phase::Open { until, why } | Phase::HalfOpen { until, why } => Admission::Open {
+                until: *until,
+                why: why.clone(),
+            },
+        }
+    }
+
+    /// Takes the probe, if there is one to take. Whoever writes the result (compare-and-set) may send
+    /// one call, and no other may until that is judged, given back, or [`PROBE`] is over. The call's
+    /// intent must not be older than `now`.
+    #[must_use]
+    pub fn take_probe(&self, now: Timestamp) -> Option<Self> {
+        if self.admits(now) != Admission::Probe {
+            return None;
+        }
+        match &self.phase {
+            Phase::Closed => None,
+            Phase::Open { why, .. } | Phase::HalfOpen { why, .. } => Some(Self {
+                phase: Phase::HalfOpen {
+                    until: now + PROBE,
+                    why: why.clone(),
+                },
+                since: now,
+                ..self.clone()
+            }),
+        }
+    }
+
+    /// Gives back the probe that was taken at `taken`: its call was never sent. Somebody else's stays.
+    #[must_use]
+    pub fn give_back_probe(&self, taken: Timestamp, now: Timestamp) -> Self {
+        let mut after = self.clone();
+        if let Phase::HalfOpen { until, .. } = &mut after.phase
+            && self.since == taken
+        {
+            *until = now.min(*until);
+        }
+        after
+    }
+
+    /// What it is after `event`, on a call that began at `call_at`. `draw` moves the time it opens for.
+    #[must_use]
+    pub fn step(&self, event: &Event, call_at: Timestamp, now: Timestamp, draw: u64) -> Self {
+        let mut after = self.clone();
+        if let Event::Limited { rest } = event {
+            let until = now + (*rest).min(MAX_REST);
+            after.rest_until = Some(self.rest_until.map_or(until, |old| old.max(until)));
+            if call_at >= self.since {
+                after = after.give_back_probe(self.since, now);
+            }
+            return after;
+        }
+        if call_at < self.since {
+            return after;
+        }
+        match (&self.phase, event) {
+            // Of many refusals under way when it opened only the first one counts.
+            (
+                Phase::Open {
+                    why: Reason::Config { .. },
+                    ..
+                },
+                Event::Refused { .. },
+            ) => {}
+            (_, Event::Refused { code }) => {
+                after.open(Reason::Config { code: code.clone() }, now, draw);
+            }
+            (Phase::Closed, Event::Ok) => {
+                after.in_a_row = 0;
+                after.count(false, now);
+            }
+            (Phase::Closed, Event::Failed(last)) => {
+                after.in_a_row = self.in_a_row.saturating_add(1);
+                let Half { calls, failed } = after.count(true, now);
+                let last = *last;
+                let failures = after.in_a_row;
+                if failures >= IN_A_ROW {
+                    after.open(Reason::InARow { failures, last }, now, draw);
+                } else if calls >= WINDOW_CALLS && failed * 100 >= calls * WINDOW_PERCENT {
+                    let why = Reason::Share {
+                        failed,
+                        calls,
+                        last,
+                    };
+                    after.open(why, now, draw);
+                }
+            }
+            (Phase::HalfOpen { .. }, Event::Ok) => {
+                after = Self {
+                    since: now,
+                    trips: self.trips,
+                    rest_until: self.rest_until,
+                    ..Self::default()
+                };
+            }
+            (Phase::HalfOpen { .. }, Event::Failed(fault)) => {
+                after.open(Reason::Probe { fault: *fault }, now, draw);
+            }
+            (Phase::Open { .. }, Event::Ok | Event::Failed(_)) | (_, Event::Limited { .. }) => {}
+        }
+        after
+    }
+
+    /// Counts a call in the window, and returns the whole window.
+    fn count(&mut self, failed: bool, now: Timestamp) -> Half {
+        let age = now.since(self.window_at);
+        if age >= WINDOW {
+            self.window = [Half::default(); 2];
+        } else if age >= WINDOW / 2 {
+            self.window = [self.window[1], Half::default()];
+        }
+        if age >= WINDOW / 2 {
+            self.window_at = now;
+        }
+        let newer = &mut self.window[1];
+        newer.calls = newer.calls.saturating_add(1);
+        newer.failed = newer.failed.saturating_add(u32::from(failed));
+        let [old, new] = self.window;
+        Half {
+            calls: old.calls.saturating_add(new.calls),
+            failed: old.failed.saturating_add(new.failed),
+        }
+    }
+
+    fn open(&mut self, why: Reason, now: Timestamp, draw: u64) {
+        let trips = match &self.phase {
+            Phase::Closed if now.since(self.since) >= CALM => 0,
+            Phase::Closed | Phase::HalfOpen { .. } => self.trips,
+            // The same trip, for another reason.
+            Phase::Open { .. } => self.trips.saturating_sub(1),
+        };
+        let (first, cap) = match why {
+            Reason::Config { .. } => (CONFIG_OPEN, CONFIG_OPEN_CAP),
+            Reason::InARow { .. } | Reason::Share { .. } | Reason::Probe { .. } => (OPEN, OPEN_CAP),
+        };
+        let time = first.saturating_mul(1_u32 << trips.min(16)).min(cap);
+        let percent = 100 - JITTER_PERCENT + draw % (2 * JITTER_PERCENT + 1);
+        let time = time.mul_f64(percent as f64 / 100.0);
+        *self = Self {
+            phase: Phase::Open {
+                until: now + time,
+                why,
+            },
+            since: now,
+            trips: trips.saturating_add(1),
+            rest_until: self.rest_until,
+            ..Self::default()
+        };
+    }
+}
