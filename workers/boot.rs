@@ -7,19 +7,22 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use dialfleet_adapters::amqp::{AmqpConfig, AmqpQueue};
+use dialfleet_adapters::carrier::sanspbx::SansPbx;
+use dialfleet_adapters::carrier::telnyx::Telnyx;
 use dialfleet_adapters::carrier::twilio::Twilio;
 use dialfleet_adapters::local::LocalQueue;
 use dialfleet_adapters::mongo::MongoStore;
 use dialfleet_adapters::sqlite::SqliteStore;
 use dialfleet_adapters::system::{SystemClock, SystemEntropy};
 use dialfleet_domain::id::{CarrierId, TenantId, WorkerId};
-use dialfleet_engine::audit;
 use dialfleet_engine::dialer::Dialer;
 use dialfleet_engine::pace::Pace;
 use dialfleet_engine::port::store::MacKey;
 use dialfleet_engine::port::{Carrier, Clock, Entropy, Queue, Store};
+use dialfleet_engine::time::FleetClock;
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_engine::{Fleet, Role, Settings};
+use dialfleet_engine::{audit, import};
 use dialfleet_runtime::metrics::Metrics;
 use dialfleet_runtime::shutdown::Shutdown;
 
@@ -66,7 +69,7 @@ pub(crate) async fn boot(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let (store, queue) = state(config, &part.keep, part.migrate, &clock).await?;
-    let carriers = carriers(part.carriers)?;
+    let carriers = carriers(part.carriers, &clock)?;
     let keys = keys(store.as_ref(), entropy.as_ref()).await?;
     let rates = carriers
         .values()
@@ -86,7 +89,7 @@ pub(crate) async fn boot(
         store,
         queue,
         carriers,
-        clock,
+        clock: FleetClock::new(clock),
         entropy,
         metrics: Metrics::new(),
         settings,
@@ -94,9 +97,14 @@ pub(crate) async fn boot(
         dialer,
         stopping: shutdown.stopping(),
     };
+    audit::look_around(&fleet).await?;
     if part.roles.contains(&Role::Dial) {
         let names: Vec<&str> = part.roles.iter().map(|r| r.name()).collect();
-        audit::join(&fleet, &names).await?;
+        audit::beat(&fleet, &names, fleet.clock.now()).await?;
+    }
+    let alone = matches!(part.keep, Keep::Embedded(_)) && config.mongodb_uri.is_none();
+    if alone {
+        import::end_interrupted_imports(&fleet).await?;
     }
     Ok(Arc::new(fleet))
 }
@@ -165,13 +173,29 @@ fn open(folder: Option<&Path>, clock: &Arc<dyn Clock>) -> anyhow::Result<SqliteS
     }
 }
 
-fn carriers(configs: Vec<CarrierConfig>) -> anyhow::Result<BTreeMap<CarrierId, Arc<dyn Carrier>>> {
+fn carriers(
+    configs: Vec<CarrierConfig>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<BTreeMap<CarrierId, Arc<dyn Carrier>>> {
     let mut carriers: BTreeMap<CarrierId, Arc<dyn Carrier>> = BTreeMap::new();
     for config in configs {
         let (id, carrier): (CarrierId, Arc<dyn Carrier>) = match config {
             CarrierConfig::Twilio(twilio) => {
                 let id = twilio.id.clone();
                 let built = Twilio::new(twilio).with_context(|| format!("carrier {id}"))?;
+                (id, Arc::new(built))
+            }
+            CarrierConfig::Telnyx(telnyx) => {
+                let id = telnyx.id.clone();
+                let built = Telnyx::new(telnyx, clock.clone());
+                (
+                    id.clone(),
+                    Arc::new(built.with_context(|| format!("carrier {id}"))?),
+                )
+            }
+            CarrierConfig::SansPbx(sans) => {
+                let id = sans.id.clone();
+                let built = SansPbx::new(sans).with_context(|| format!("carrier {id}"))?;
                 (id, Arc::new(built))
             }
         };

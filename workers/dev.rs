@@ -19,7 +19,7 @@ use dialfleet_engine::order::{self, NewCampaign};
 use dialfleet_engine::{Fleet, Role};
 use dialfleet_runtime::service::Services;
 use dialfleet_runtime::shutdown::Shutdown;
-use dialfleet_simulator::{Simulator, SimulatorConfig};
+use dialfleet_simulator::{Account, Simulator, SimulatorConfig, TelnyxAccount, TwilioAccount};
 use std::time::Duration;
 
 use crate::boot::{self, Keep, Part};
@@ -34,6 +34,10 @@ use crate::up::random_key;
 const ACCOUNT: &str = "ACdialfleetdev";
 /// Its token: nothing secret, it guards a simulator on this machine.
 const TOKEN: &str = "dialfleet-dev-token";
+/// The simulated Telnyx account.
+const TELNYX_KEY: &str = "KEY-simulated";
+/// Its application.
+const TELNYX_CONNECTION: &str = "1000000000000000001";
 /// The rate of the simulated account: high enough that the slots are what limits.
 const CPS: f64 = 2_000.0;
 /// The caller id of the simulated account.
@@ -92,6 +96,12 @@ pub(crate) struct SimulatorArgs {
     /// Calls per second above which it queues, as Twilio does
     #[arg(long)]
     cps: Option<u32>,
+    /// API key that clients of its Telnyx account must use
+    #[arg(long, default_value = TELNYX_KEY)]
+    telnyx_api_key: String,
+    /// Application that clients of its Telnyx account must name
+    #[arg(long, default_value = TELNYX_CONNECTION)]
+    telnyx_connection_id: String,
 }
 
 /// Runs the demonstration.
@@ -144,7 +154,15 @@ pub(crate) async fn run(config: &Config, args: DevArgs) -> anyhow::Result<ExitCo
 
     let signals = shutdown.listen()?;
     let mut services = Services::new(shutdown.clone());
-    process::start(&mut services, &fleet, &Role::ALL, listener, Http::Api(key));
+    let http = Http::Api(key);
+    process::start(
+        &mut services,
+        &fleet,
+        &Role::ALL,
+        listener,
+        http,
+        shutdown.clone(),
+    );
     let services = dialfleet_runtime::service::spawn(services.run());
     let dialed = dial(&fleet, &simulator, new, &leads, format, &args).await;
     shutdown.stop("the demonstration is over");
@@ -222,7 +240,15 @@ async fn dial(
                 "going on with campaign \"{}\" ({})",
                 campaign.name, campaign.id
             ));
-            (campaign, Rows::default())
+            // Read once more, unless it was read to its end: rows that are there already are named.
+            let imports = fleet.store.list_imports(&campaign.id, 100).await?;
+            let read = imports.iter().any(|i| i.state == ImportState::Done);
+            let rows = if read {
+                Rows::default()
+            } else {
+                import(fleet, &campaign.id, leads, format).await?
+            };
+            (campaign, rows)
         }
         None => {
             // The bundled carrier is the only one there is.
@@ -334,11 +360,20 @@ async fn rows(fleet: &Fleet, id: &ImportId) -> anyhow::Result<Rows> {
 /// # Errors
 /// The address cannot be used.
 pub(crate) async fn simulator(args: SimulatorArgs) -> anyhow::Result<ExitCode> {
-    let mut config = SimulatorConfig::new(args.account_sid, args.auth_token);
+    let telnyx = TelnyxAccount::new(args.telnyx_api_key, args.telnyx_connection_id);
+    let public_key = telnyx.public_key();
+    let mut config = SimulatorConfig::with([
+        Account::Twilio(TwilioAccount {
+            name: "twilio".to_owned(),
+            account_sid: args.account_sid,
+            auth_token: args.auth_token,
+            cps: args.cps,
+        }),
+        Account::Telnyx(telnyx),
+    ]);
     config.listen = args.listen;
     config.speed = args.speed;
     config.population.seed = args.seed;
-    config.cps = args.cps;
     let simulator = Simulator::start(config)
         .await
         .context("the simulated network cannot be started")?;
@@ -346,6 +381,9 @@ pub(crate) async fn simulator(args: SimulatorArgs) -> anyhow::Result<ExitCode> {
         "simulated network on {} (its own count: {}/_sim/ledger)",
         simulator.base_url(),
         simulator.base_url()
+    ));
+    say(&format!(
+        "public key of its Telnyx account's webhooks: {public_key}"
     ));
     let shutdown = Shutdown::new();
     let _signals = shutdown.listen()?;

@@ -31,5 +31,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    runtime.block_on(cli.run())
+    let code = runtime.block_on(cli.run());
+    // What did not end in its time is not waited for.
+    runtime.shutdown_background();
+    code
 }

@@ -10,6 +10,7 @@ use dialfleet_http::{ApiKey, ApiState, Readiness};
 use dialfleet_runtime::service::Services;
 use dialfleet_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 /// What a process answers over HTTP.
 pub(crate) enum Http {
@@ -30,13 +31,14 @@ pub(crate) async fn bind(port: u16) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("port {port} cannot be used (set PORT or --port)"))
 }
 
-/// Starts roles, heartbeat and HTTP as services of this process.
+/// Starts roles and heartbeat as work of this process, and HTTP as what goes on until that has ended.
 pub(crate) fn start(
     services: &mut Services,
     fleet: &Arc<Fleet>,
     roles: &[Role],
     listener: TcpListener,
     http: Http,
+    shutdown: Shutdown,
 ) {
     for role in roles.iter().copied() {
         let fleet = fleet.clone();
@@ -51,24 +53,45 @@ pub(crate) fn start(
             role::heartbeat(&fleet, &roles).await;
             Ok::<_, Infallible>(())
         });
+    } else {
+        let fleet = fleet.clone();
+        services.start("clock", async move {
+            role::keep_time(&fleet).await;
+            Ok::<_, Infallible>(())
+        });
     }
     let fleet = fleet.clone();
-    services.start("http", async move {
-        let stopping = fleet.stopping.clone();
-        // The start is done: boot has reached store and broker.
-        let readiness = Readiness::new();
-        readiness.set_started();
-        match http {
-            Http::Api(key) => {
-                let state = ApiState::new(fleet, ApiKey::new([key.expose()]), readiness);
-                dialfleet_http::serve(listener, state, stopping).await
-            }
-            Http::Ops => {
-                let router = dialfleet_http::ops_router(fleet, readiness);
-                dialfleet_http::serve_router(listener, router, stopping).await
+    services.start_front("http", async move {
+        let served = serve(fleet, listener, http, shutdown.closing());
+        tokio::select! {
+            served = served => served,
+            () = shutdown.last_moment() => {
+                tracing::warn!("requests that did not end in time were dropped");
+                Ok(())
             }
         }
     });
+}
+
+async fn serve(
+    fleet: Arc<Fleet>,
+    listener: TcpListener,
+    http: Http,
+    closing: CancellationToken,
+) -> std::io::Result<()> {
+    // The start is done: boot has reached store and broker.
+    let readiness = Readiness::new();
+    readiness.set_started();
+    match http {
+        Http::Api(key) => {
+            let state = ApiState::new(fleet, ApiKey::new([key.expose()]), readiness);
+            dialfleet_http::serve(listener, state, closing).await
+        }
+        Http::Ops => {
+            let router = dialfleet_http::ops_router(fleet, readiness);
+            dialfleet_http::serve_router(listener, router, closing).await
+        }
+    }
 }
 
 /// Runs a process that does nothing but its roles and HTTP, until a signal.
@@ -83,8 +106,9 @@ pub(crate) async fn run(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let _signals = shutdown.listen()?;
-    let mut services = Services::new(shutdown);
-    start(&mut services, &fleet, roles, listener, http);
-    services.run().await?;
-    Ok(())
+    let mut services = Services::new(shutdown.clone());
+    start(&mut services, &fleet, roles, listener, http, shutdown.clone());
+    let stopped = services.run().await;
+    shutdown.flushing();
+    Ok(stopped?)
 }

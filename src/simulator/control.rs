@@ -2,7 +2,7 @@
 //! the port; the simulator is not meant to be reachable from outside.
 //!
 //! `GET ledger` · `GET calls` (newest first, `?limit=`) · `GET faults` · `POST faults` (JSON of
-//! [`Faults`], replaces all) · `POST scripts` (`{"+1555…": {"kind": "busy"}}`) · `POST reset`.
+//! [`Faults`], replaces all; both with `?carrier=` for one account's own) · `POST scripts` (`{"+1555…": {"kind": "busy"}}`) · `POST reset`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,6 +51,7 @@ async fn calls(State(control): State<Control>, Query(query): Query<Limit>) -> Js
     let rows = calls.into_iter().map(|call| {
         json!({
             "call_id": call.call_id,
+            "carrier": call.dial.carrier,
             "to": call.dial.to,
             "from": call.dial.from,
             "attempt": call.dial.attempt_key,
@@ -66,12 +67,25 @@ async fn calls(State(control): State<Control>, Query(query): Query<Limit>) -> Js
     Json(rows.collect())
 }
 
-async fn faults(State(control): State<Control>) -> Json<Faults> {
-    Json(control.faults.get())
+#[derive(Deserialize)]
+struct Whom {
+    carrier: Option<String>,
 }
 
-async fn set_faults(State(control): State<Control>, Json(faults): Json<Faults>) -> StatusCode {
-    control.faults.set(faults);
+async fn faults(State(control): State<Control>, Query(whom): Query<Whom>) -> Json<Faults> {
+    let carrier = whom.carrier.unwrap_or_default();
+    Json(control.faults.get(&carrier))
+}
+
+async fn set_faults(
+    State(control): State<Control>,
+    Query(whom): Query<Whom>,
+    Json(faults): Json<Faults>,
+) -> StatusCode {
+    match whom.carrier {
+        None => control.faults.set(faults),
+        Some(carrier) => control.faults.set_for(carrier, faults),
+    }
     StatusCode::NO_CONTENT
 }
 

@@ -1,6 +1,6 @@
 //! What goes wrong on purpose, in front of the network: never in it, so the ledger stays true.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::timetable::CallStatus;
 pub struct Faults {
     /// A callback is never sent.
     pub callback_lost: f64,
-    /// A callback is sent twice, with the same idempotency token.
+    /// A callback is sent twice, with the same idempotency token or id.
     pub callback_duplicated: f64,
     /// A callback is held back, and others overtake it.
     pub callback_late: f64,
@@ -30,8 +30,11 @@ pub struct Faults {
     pub only_events: BTreeSet<CallStatus>,
     /// All faults of calls strike only calls to these numbers; empty means all.
     pub only_phones: BTreeSet<String>,
-    /// A create request is answered 429 (20429); nothing is placed.
+    /// A create request is answered 429; nothing is placed.
     pub create_429: f64,
+    /// A create request gets a refusal that the carrier documents as its own ("not through me");
+    /// nothing is placed.
+    pub create_refused: f64,
     /// A create request is answered 500; nothing is placed.
     pub create_500_before: f64,
     /// The call is placed, then the request is answered 500.
@@ -58,6 +61,8 @@ pub enum CreateFault {
     None,
     /// 429, nothing placed.
     TooMany,
+    /// A documented refusal, nothing placed.
+    Refused,
     /// 500, nothing placed.
     ErrorBefore,
     /// Placed, then 500.
@@ -93,7 +98,20 @@ pub struct CallbackFault {
 /// The faults in force, changeable while calls run.
 pub struct FaultPlan {
     dice: Dice,
-    faults: Mutex<Faults>,
+    faults: Mutex<InForce>,
+}
+
+#[derive(Default)]
+struct InForce {
+    common: Faults,
+    /// Of one carrier account, instead of the common ones.
+    own: BTreeMap<String, Faults>,
+}
+
+impl InForce {
+    fn of(&self, carrier: &str) -> &Faults {
+        self.own.get(carrier).unwrap_or(&self.common)
+    }
 }
 
 impl FaultPlan {
@@ -102,31 +120,52 @@ impl FaultPlan {
     pub fn new(seed: u64, faults: Faults) -> Self {
         Self {
             dice: Dice::new(seed),
-            faults: Mutex::new(faults),
+            faults: Mutex::new(InForce {
+                common: faults,
+                own: BTreeMap::new(),
+            }),
         }
     }
 
-    /// Replaces all faults.
+    /// Replaces all faults, of all carriers.
     pub fn set(&self, faults: Faults) {
-        *self.lock() = faults;
+        let own = BTreeMap::new();
+        *self.lock() = InForce {
+            common: faults,
+            own,
+        };
     }
 
-    /// The faults in force.
+    /// Replaces the faults of one carrier account; the others keep theirs.
+    pub fn set_for(&self, carrier: impl Into<String>, faults: Faults) {
+        self.lock().own.insert(carrier.into(), faults);
+    }
+
+    /// The faults in force at a carrier account.
     #[must_use]
-    pub fn get(&self) -> Faults {
-        self.lock().clone()
+    pub fn get(&self, carrier: &str) -> Faults {
+        self.lock().of(carrier).clone()
     }
 
     /// The fate of the `nth` create request with this call key.
     #[must_use]
-    pub fn create(&self, phone: &str, key: &str, nth: u32) -> (CreateFault, Slowness) {
-        let f = self.lock();
+    pub fn create(
+        &self,
+        carrier: &str,
+        phone: &str,
+        key: &str,
+        nth: u32,
+    ) -> (CreateFault, Slowness) {
+        let in_force = self.lock();
+        let f = in_force.of(carrier);
         if !f.concerns(phone) {
             return (CreateFault::None, Slowness::default());
         }
         let hits = |probability, kind| self.dice.hits(probability, kind, key, nth.into());
         let fault = if hits(f.create_429, "create-429") {
             CreateFault::TooMany
+        } else if hits(f.create_refused, "create-refused") {
+            CreateFault::Refused
         } else if hits(f.create_500_before, "create-500-before") {
             CreateFault::ErrorBefore
         } else if hits(f.create_500_after, "create-500-after") {
@@ -154,8 +193,16 @@ impl FaultPlan {
 
     /// The fate of the callback with this sequence number and status.
     #[must_use]
-    pub fn callback(&self, phone: &str, key: &str, seq: u32, status: CallStatus) -> CallbackFault {
-        let f = self.lock();
+    pub fn callback(
+        &self,
+        carrier: &str,
+        phone: &str,
+        key: &str,
+        seq: u32,
+        status: CallStatus,
+    ) -> CallbackFault {
+        let in_force = self.lock();
+        let f = in_force.of(carrier);
         let chosen = f.only_events.is_empty() || f.only_events.contains(&status);
         if !chosen || !f.concerns(phone) {
             return CallbackFault::default();
@@ -174,11 +221,12 @@ impl FaultPlan {
 
     /// Whether the `nth` look-up of `key` fails.
     #[must_use]
-    pub fn read_fails(&self, key: &str, nth: u64) -> bool {
-        self.dice.hits(self.lock().read_500, "read-500", key, nth)
+    pub fn read_fails(&self, carrier: &str, key: &str, nth: u64) -> bool {
+        let probability = self.lock().of(carrier).read_500;
+        self.dice.hits(probability, "read-500", key, nth)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Faults> {
+    fn lock(&self) -> MutexGuard<'_, InForce> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

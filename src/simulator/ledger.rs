@@ -1,11 +1,15 @@
 //! What the network itself saw: the witness that tests believe.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use dialfleet_domain::time::Timestamp;
 use serde::Serialize;
 
+use crate::network::Dial;
 use crate::timetable::CallStatus;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Violations kept word by word; more are only counted.
 const KEPT_VIOLATIONS: usize = 1_000;
@@ -38,10 +42,27 @@ pub struct Ledger {
     pub placed: u64,
     /// Calls that ended with each status.
     pub ended: BTreeMap<CallStatus, u64>,
+    /// The same requests and calls by carrier account.
+    pub carriers: BTreeMap<String, CarrierCount>,
     /// The first violations seen, in order.
     pub violations: Vec<Violation>,
     /// All violations seen.
     pub violations_total: u64,
+}
+
+/// What reached one carrier account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CarrierCount {
+    /// Create requests received, refused ones included.
+    pub creates: u64,
+    /// Most create requests received within any one second.
+    pub max_creates_per_second: u32,
+    /// Most create requests received within any ten seconds.
+    pub max_creates_per_ten_seconds: u32,
+    /// Calls placed.
+    pub placed: u64,
+    /// Calls that somebody answered.
+    pub answered: u64,
 }
 
 /// Something that must never happen to a person.
@@ -76,6 +97,8 @@ pub(crate) struct Books {
     public: Ledger,
     creates_per_key: BTreeMap<String, u32>,
     last_second: VecDeque<Timestamp>,
+    /// The last ten seconds of each carrier.
+    last_ten: BTreeMap<String, VecDeque<Timestamp>>,
     calls_per_phone: BTreeMap<String, u64>,
     live_per_phone: BTreeMap<String, u32>,
 }
@@ -86,20 +109,23 @@ impl Books {
     }
 
     /// A create request came in; returns how many came before with the same key.
-    pub(crate) fn create(&mut self, key: &str, now: Timestamp) -> u32 {
+    pub(crate) fn create(&mut self, carrier: &str, key: &str, now: Timestamp) -> u32 {
         self.public.creates += 1;
         self.last_second.push_back(now);
-        while self
-            .last_second
-            .front()
-            .is_some_and(|t| now.since(*t).as_millis() >= 1_000)
-        {
-            self.last_second.pop_front();
-        }
+        forget(&mut self.last_second, now, SECOND);
         raise(
             &mut self.public.max_creates_per_second,
             self.last_second.len(),
         );
+        let count = self.public.carriers.entry(carrier.to_owned()).or_default();
+        count.creates += 1;
+        let ten = self.last_ten.entry(carrier.to_owned()).or_default();
+        ten.push_back(now);
+        forget(ten, now, 10 * SECOND);
+        raise(&mut count.max_creates_per_ten_seconds, ten.len());
+        let young = ten.iter().rev();
+        let second = young.take_while(|at| now.since(**at) < SECOND).count();
+        raise(&mut count.max_creates_per_second, second);
         let seen = self.creates_per_key.entry(key.to_owned()).or_default();
         *seen += 1;
         *seen - 1
@@ -112,30 +138,28 @@ impl Books {
         *next - 1
     }
 
-    pub(crate) fn placed(
-        &mut self,
-        id: &str,
-        phone: &str,
-        attempt: &str,
-        campaign: &str,
-        at: Timestamp,
-    ) {
+    pub(crate) fn placed(&mut self, id: &str, dial: &Dial, at: Timestamp) {
+        let (phone, attempt, campaign) = (&dial.to, &dial.attempt_key, &dial.campaign_key);
         let book = &mut self.public;
         book.placed += 1;
+        book.carriers
+            .entry(dial.carrier.clone())
+            .or_default()
+            .placed += 1;
         if !book.rings_per_attempt.contains_key(attempt) {
-            book.rings_per_attempt.insert(attempt.to_owned(), 0);
-            *book.attempts.entry(phone.to_owned()).or_default() += 1;
+            book.rings_per_attempt.insert(attempt.clone(), 0);
+            *book.attempts.entry(phone.clone()).or_default() += 1;
         }
-        let live = book.live.entry(campaign.to_owned()).or_default();
+        let live = book.live.entry(campaign.clone()).or_default();
         *live += 1;
-        let most = book.max_live.entry(campaign.to_owned()).or_default();
+        let most = book.max_live.entry(campaign.clone()).or_default();
         *most = (*most).max(*live);
         book.total_live += 1;
         book.max_total_live = book.max_total_live.max(book.total_live);
-        let to_phone = self.live_per_phone.entry(phone.to_owned()).or_default();
+        let to_phone = self.live_per_phone.entry(phone.clone()).or_default();
         *to_phone += 1;
         if *to_phone > 1 {
-            let (phone, call_id) = (phone.to_owned(), id.to_owned());
+            let (phone, call_id) = (phone.clone(), id.to_owned());
             self.violation(Violation::TwoLiveCalls { phone, call_id, at });
         }
     }
@@ -161,6 +185,11 @@ impl Books {
         }
     }
 
+    pub(crate) fn answered(&mut self, carrier: &str) {
+        let count = self.public.carriers.entry(carrier.to_owned()).or_default();
+        count.answered += 1;
+    }
+
     pub(crate) fn ended(&mut self, phone: &str, campaign: &str, status: CallStatus) {
         let book = &mut self.public;
         *book.ended.entry(status).or_default() += 1;
@@ -181,6 +210,13 @@ impl Books {
         if self.public.violations.len() < KEPT_VIOLATIONS {
             self.public.violations.push(what);
         }
+    }
+}
+
+/// Drops the moments that are `window` old.
+fn forget(moments: &mut VecDeque<Timestamp>, now: Timestamp, window: Duration) {
+    while moments.front().is_some_and(|at| now.since(*at) >= window) {
+        moments.pop_front();
     }
 }
 

@@ -6,30 +6,38 @@
 //! It has no clock, no transport and no tasks: it can be driven by [`Simulator`] over HTTP, or
 //! called inline in virtual time.
 //!
-//! In front of it stands [`twilio`], the REST interface and signed callbacks of Twilio
-//! Programmable Voice as far as a dialer uses them, with [`Faults`] that can be switched on while
-//! it runs. Deliberately absent: media, and fetching the call's `Url` (nothing of a call flow is
-//! executed; a call lasts as long as its script says, or until it is hung up).
+//! In front of it stand the carriers, [`twilio`], [`telnyx`] and [`sanspbx`]: their interfaces and
+//! callbacks as far as a dialer uses them, with [`Faults`] that can be switched on while it runs.
+//! Any number of accounts share the one network. Deliberately absent: media, and documents (nothing
+//! of a TwiML flow is executed; a call lasts as long as its script says, or until it is hung up).
 #![warn(missing_docs)]
 
 mod clock;
 mod control;
+mod courier;
 mod dice;
 mod fuse;
+mod office;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod whose;
 
 pub mod faults;
 pub mod ledger;
 pub mod network;
+pub mod sanspbx;
 pub mod script;
+pub mod telnyx;
 pub mod timetable;
 pub mod twilio;
 
 pub use faults::Faults;
-pub use ledger::{Ledger, Violation};
+pub use ledger::{CarrierCount, Ledger, Violation};
 pub use network::{CallView, Dial, HangUp, Network, Placed, Refused, Step};
+pub use sanspbx::SansPbxAccount;
 pub use script::{Population, Script, Weights};
-pub use serve::{Simulator, SimulatorConfig, StartError};
+pub use serve::{Account, Simulator, SimulatorConfig, StartError};
+pub use telnyx::TelnyxAccount;
 pub use timetable::{Amd, CallStatus, NetEvent, Party};
+pub use twilio::TwilioAccount;

@@ -22,6 +22,8 @@ const KEPT_CALLS: usize = 50_000;
 /// A request for one call. Everything is plain text: the network shares no type with its clients.
 #[derive(Clone)]
 pub struct Dial {
+    /// The carrier account that takes it, by its name in the ledger.
+    pub carrier: String,
     /// Number to call, E.164.
     pub to: String,
     /// Caller id, E.164.
@@ -122,14 +124,17 @@ struct State {
     ended: VecDeque<u64>,
     placed: u64,
     scripts: BTreeMap<String, Script>,
-    next_slot_at: Timestamp,
+    /// Who answers through one carrier, when it differs from the rest.
+    populations: BTreeMap<String, Population>,
+    /// When a carrier that queues dials its next call.
+    next_slot_at: BTreeMap<String, Timestamp>,
 }
 
 /// See the module.
 pub struct Network {
     population: Population,
     speed: f64,
-    cps: Option<u32>,
+    queues: BTreeMap<String, u32>,
     state: Mutex<State>,
 }
 
@@ -145,15 +150,15 @@ impl Network {
         Self {
             population,
             speed,
-            cps: None,
+            queues: BTreeMap::new(),
             state: Mutex::default(),
         }
     }
 
-    /// Calls above `cps` each second are queued, silently, as Twilio does.
+    /// Calls through `carrier` above `cps` each second are queued, silently, as Twilio does.
     #[must_use]
-    pub fn with_cps(mut self, cps: Option<u32>) -> Self {
-        self.cps = cps.filter(|n| *n > 0);
+    pub fn with_queue(mut self, carrier: impl Into<String>, cps: u32) -> Self {
+        self.queues.insert(carrier.into(), cps.max(1));
         self
     }
 
@@ -174,10 +179,15 @@ impl Network {
         self.lock().scripts.insert(phone.into(), script);
     }
 
-    /// Notes that a create request arrived, whatever becomes of it (rate witness). `key` names the
-    /// call asked for; returns how many requests came with it before.
-    pub fn create_seen(&self, key: &str, now: Timestamp) -> u32 {
-        self.lock().books.create(key, now)
+    /// From now on calls through `carrier` meet these people: its quality.
+    pub fn set_population(&self, carrier: impl Into<String>, population: Population) {
+        self.lock().populations.insert(carrier.into(), population);
+    }
+
+    /// Notes that a create request arrived at `carrier`, whatever becomes of it (rate witness). `key`
+    /// names the call asked for; returns how many requests came with it before.
+    pub fn create_seen(&self, carrier: &str, key: &str, now: Timestamp) -> u32 {
+        self.lock().books.create(carrier, key, now)
     }
 
     /// Places a call.
@@ -187,25 +197,30 @@ impl Network {
     pub fn place(&self, dial: Dial, now: Timestamp) -> Result<Placed, Refused> {
         let state = &mut *self.lock();
         let nth = state.books.nth_call(&dial.to);
+        let own = state.populations.get(&dial.carrier).copied();
+        let people = own.unwrap_or(self.population);
         let script = match state.scripts.get(&dial.to) {
             Some(script) => *script,
-            None => self.population.script(&dial.to, nth),
+            None => people.script(&dial.to, nth),
         };
         if script == (Script::Invalid { refused: true }) {
             return Err(Refused::InvalidNumber);
         }
         let dice = Dice::new(self.population.seed);
-        let queued_for = match self.cps {
+        let queued_for = match self.queues.get(&dial.carrier) {
             None => Duration::ZERO,
             Some(cps) => {
-                let start = now.max(state.next_slot_at);
-                state.next_slot_at = start + Duration::from_secs(1) / cps;
+                let next = state.next_slot_at.entry(dial.carrier.clone()).or_default();
+                let start = now.max(*next);
+                *next = start + Duration::from_secs(1) / *cps;
                 start.since(now)
             }
         };
+        let (low, high) = people.set_up_ms;
+        let set_up = dice.between("set-up", &dial.to, nth, low.into(), high.into());
         let limits = Limits {
             queued_for,
-            set_up: Duration::from_millis(dice.between("set-up", &dial.to, nth, 300, 1_200)),
+            set_up: Duration::from_millis(set_up),
             ring: dial.ring_timeout,
             talk: dial.time_limit,
         };
@@ -219,13 +234,7 @@ impl Network {
             dice.roll("id-low", &salt, serial),
         );
         let call_id = format!("CA{high:016x}{low:016x}");
-        state.books.placed(
-            &call_id,
-            &dial.to,
-            &dial.attempt_key,
-            &dial.campaign_key,
-            now,
-        );
+        state.books.placed(&call_id, &dial, now);
         state.serials.insert(call_id.clone(), serial);
         let view = CallView {
             call_id: call_id.clone(),
@@ -286,6 +295,7 @@ impl Network {
             }
             NetEvent::Answered { party } => {
                 view.party = Some(party);
+                state.books.answered(&view.dial.carrier);
                 call.answered_at = Some(now);
             }
             NetEvent::Ended {

@@ -109,6 +109,8 @@ pub struct Population {
     pub ring_ms: (u32, u32),
     /// Shortest and longest conversation, network milliseconds.
     pub talk_ms: (u32, u32),
+    /// Shortest and longest time from dialing to the first ring or refusal, network milliseconds.
+    pub set_up_ms: (u32, u32),
 }
 
 impl Default for Population {
@@ -118,6 +120,7 @@ impl Default for Population {
             weights: Weights::default(),
             ring_ms: (4_000, 20_000),
             talk_ms: (15_000, 90_000),
+            set_up_ms: (300, 1_200),
         }
     }
 }

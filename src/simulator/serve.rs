@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,42 +14,63 @@ use crate::control::{self, Control};
 use crate::faults::{FaultPlan, Faults};
 use crate::fuse::{Fuse, FusedListener};
 use crate::network::Network;
+use crate::office::Office;
+use crate::sanspbx::{self, SansPbxAccount};
 use crate::script::Population;
-use crate::twilio::{self, Front, Shared};
+use crate::telnyx::{self, TelnyxAccount};
+use crate::twilio::{self, TwilioAccount};
+
+/// An account at a simulated carrier. Its name is what the ledger and the fault plan call it; it
+/// defaults to the carrier's kind.
+#[derive(Clone)]
+pub enum Account {
+    /// Twilio Programmable Voice.
+    Twilio(TwilioAccount),
+    /// Telnyx Call Control v2.
+    Telnyx(TelnyxAccount),
+    /// SansPBX.
+    SansPbx(SansPbxAccount),
+}
 
 /// How to start.
 #[derive(Clone)]
 pub struct SimulatorConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Twilio account that clients must name.
-    pub account_sid: String,
-    /// Its token: password of requests, key of callback signatures.
-    pub auth_token: String,
+    /// The accounts that clients may use, of any carriers, on the one network.
+    pub accounts: Vec<Account>,
     /// Who can be called, and the seed of everything.
     pub population: Population,
     /// How much faster than life calls pass. HTTP does not.
     pub speed: f64,
     /// What goes wrong from the start.
     pub faults: Faults,
-    /// Calls a second above which the carrier queues.
-    pub cps: Option<u32>,
     /// Calls it does not know have ended: a network that was started anew, for a store that was not.
     pub forgot: bool,
 }
 
 impl SimulatorConfig {
-    /// A free port on the loopback interface, life's own speed, no faults and no rate limit.
+    /// One Twilio account that never queues, on a free port of the loopback interface; life's own
+    /// speed, and no faults.
     #[must_use]
     pub fn new(account_sid: impl Into<String>, auth_token: impl Into<String>) -> Self {
-        Self {
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        Self::with([Account::Twilio(TwilioAccount {
+            name: "twilio".to_owned(),
             account_sid: account_sid.into(),
             auth_token: auth_token.into(),
+            cps: None,
+        })])
+    }
+
+    /// These accounts, on a free port of the loopback interface; life's own speed, and no faults.
+    #[must_use]
+    pub fn with(accounts: impl IntoIterator<Item = Account>) -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            accounts: accounts.into_iter().collect(),
             population: Population::default(),
             speed: 1.0,
             faults: Faults::default(),
-            cps: None,
             forgot: false,
         }
     }
@@ -90,24 +112,32 @@ impl Simulator {
         let listen = |source| StartError::Listen { addr: at, source };
         let listener = TcpListener::bind(at).await.map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
-        let network = Network::new(config.population, config.speed).with_cps(config.cps);
+        let mut network = Network::new(config.population, config.speed);
+        for account in &config.accounts {
+            match account {
+                Account::Twilio(TwilioAccount {
+                    name,
+                    cps: Some(cps),
+                    ..
+                }) => network = network.with_queue(name.clone(), *cps),
+                Account::Twilio(_) | Account::Telnyx(_) | Account::SansPbx(_) => {}
+            }
+        }
         let network = Arc::new(network);
         let faults = Arc::new(FaultPlan::new(network.seed(), config.faults));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let shared = Shared {
-            network: network.clone(),
-            faults: faults.clone(),
-            http: callback_client().map_err(StartError::Client)?,
-            tasks: tasks.clone(),
-            stop: stop.clone(),
-            forgot: config.forgot,
-        };
-        let front = Front::new(config.account_sid, config.auth_token, shared);
+        let office = Office::new(
+            network.clone(),
+            faults.clone(),
+            callback_client().map_err(StartError::Client)?,
+            (tasks.clone(), stop.clone()),
+            config.forgot,
+        );
         let control = Control {
             network: network.clone(),
             faults: faults.clone(),
         };
-        let app = twilio::router(front).merge(control::router(control));
+        let app = fronts(config.accounts, &office).merge(control::router(control));
         let service = app.into_make_service_with_connect_info::<Fuse>();
         let server = axum::serve(FusedListener(listener), service)
             .with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -164,6 +194,21 @@ impl Drop for Simulator {
     }
 }
 
+/// The interface of every account.
+fn fronts(accounts: Vec<Account>, office: &Arc<Office>) -> Router {
+    let (mut twilios, mut telnyxes, mut sanses) = (Vec::new(), Vec::new(), Vec::new());
+    for account in accounts {
+        match account {
+            Account::Twilio(account) => twilios.push(twilio::Front::new(account, office.clone())),
+            Account::Telnyx(account) => telnyxes.push(telnyx::Front::new(account, office.clone())),
+            Account::SansPbx(account) => sanses.push(sanspbx::Front::new(account, office.clone())),
+        }
+    }
+    twilio::router(twilios)
+        .merge(telnyx::router(telnyxes))
+        .merge(sanspbx::router(sanses))
+}
+
 fn callback_client() -> Result<reqwest::Client, reqwest::Error> {
     let build = |builder: reqwest::ClientBuilder| {
         builder
@@ -173,7 +218,7 @@ fn callback_client() -> Result<reqwest::Client, reqwest::Error> {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
-            .user_agent("TwilioProxy/1.1")
+            .user_agent("dialfleet-simulator")
             .build()
     };
     // Without the system's certificates (a bare container) plain HTTP must still work.

@@ -133,9 +133,7 @@ async fn create(args: CreateArgs) -> Done {
         Some(path) => {
             let bytes = read_file(path).await?;
             let text = String::from_utf8(bytes).context("the campaign file is not UTF-8 text")?;
-            let value: toml::Value = toml::from_str(&text)
-                .with_context(|| format!("{} is not usable", path.display()))?;
-            serde_json::to_value(value)?
+            read(&text).with_context(|| format!("{} is not usable", path.display()))?
         }
         None => json!({}),
     };
@@ -159,9 +157,111 @@ async fn create(args: CreateArgs) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A campaign file as the body of a request. TOML has types for dates and times; the API takes texts.
+fn read(text: &str) -> anyhow::Result<Value> {
+    let table: toml::Table = toml::from_str(text)?;
+    Ok(as_json(toml::Value::Table(table)))
+}
+
+fn as_json(value: toml::Value) -> Value {
+    match value {
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(n) => n.into(),
+        toml::Value::Float(n) => n.into(),
+        toml::Value::Boolean(b) => b.into(),
+        toml::Value::Datetime(at) => {
+            let text = at.to_string();
+            let minute = at
+                .date
+                .is_none()
+                .then(|| text.strip_suffix(":00"))
+                .flatten();
+            match minute.filter(|minute| minute.len() == 5) {
+                Some(minute) => minute.into(),
+                None => text.into(),
+            }
+        }
+        toml::Value::Array(items) => items.into_iter().map(as_json).collect(),
+        toml::Value::Table(table) => table
+            .into_iter()
+            .map(|(name, value)| (name, as_json(value)))
+            .collect(),
+    }
+}
+
 async fn order(args: OneArgs, verb: &str) -> Done {
     let path = format!("/campaigns/{}/{verb}", segment(&args.id));
     let value = call(&args.server, Method::POST, &path, Body::Empty).await?;
     table::one(args.server.output, &value, &SHOW);
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use dialfleet_engine::order::NewCampaign;
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    use super::*;
+
+    #[test]
+    fn dates_and_times_may_be_written_without_quotes() {
+        let file = "name = \"a\"\n[schedule]\nexcept = [2026-12-25]\n\
+                    windows = [{ days = [\"mon\"], from = 09:00, to = 17:30:00 }]\n";
+        let schedule = json!({
+            "except": ["2026-12-25"],
+            "windows": [{ "days": ["mon"], "from": "09:00", "to": "17:30" }],
+        });
+        let body = read(file).expect("good");
+        assert_eq!(body, json!({ "name": "a", "schedule": schedule }));
+        serde_json::from_value::<NewCampaign>(body).expect("a campaign");
+    }
+
+    #[test]
+    fn odd_files_are_refused_or_sent_as_they_are() {
+        for file in ["\0", "a", "[a]\n[a]", "name = [", &"[".repeat(100_000)] {
+            assert!(!read(file).expect_err(file).to_string().is_empty());
+        }
+        let odd = read(
+            "name = nan\nweight = inf\nx = 9223372036854775807\ny = 1979-05-27T07:32:00.5Z\nz = 00:00:00.5",
+        );
+        let odd = odd.expect("TOML");
+        assert_eq!((&odd["name"], &odd["weight"]), (&Value::Null, &Value::Null));
+        assert_eq!(
+            (&odd["y"], &odd["z"]),
+            (&json!("1979-05-27T07:32:00.5Z"), &json!("00:00:00.5"))
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: 1_500,
+            failure_persistence: None,
+            rng_seed: RngSeed::Fixed(7),
+            ..ProptestConfig::default()
+        })]
+
+        #[test]
+        fn a_spoiled_file(edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, any::<u8>()), 1..6)) {
+            let mut bytes = include_str!("../sample/campaign.toml").as_bytes().to_vec();
+            for (at, how, byte) in edits {
+                let at = at.index(bytes.len());
+                match how {
+                    0 => bytes[at] = byte,
+                    1 => bytes[at] ^= 1 << (byte % 8),
+                    2 => bytes.insert(at, b"\"'[]{}=.,#\n\\"[usize::from(byte) % 12]),
+                    _ => drop(bytes.remove(at)),
+                }
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            // As `campaign create` reads it, and as the demonstration does.
+            if let Ok(body) = read(&text) {
+                prop_assert!(body.is_object());
+                let _ = serde_json::from_value::<NewCampaign>(body);
+            }
+            if let Err(error) = toml::from_str::<NewCampaign>(&text) {
+                prop_assert!(!error.to_string().is_empty());
+            }
+        }
+    }
 }

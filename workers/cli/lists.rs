@@ -83,7 +83,7 @@ impl PageArgs {
 /// Import commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportsCommand {
-    /// Show an import: rows accepted, duplicate, rejected
+    /// Show an import: rows accepted, duplicate, rejected, parked
     Show(OneArgs),
     /// List the rows that were not taken, with line and reason
     Errors(ErrorsArgs),
@@ -145,14 +145,15 @@ const LEADS: [Column; 7] = [
     ("due", "due_at"),
     ("reason", "reason"),
 ];
-const IMPORT: [Column; 7] = [
+const IMPORT: [Column; 8] = [
     ("id", "id"),
     ("campaign", "campaign"),
     ("state", "state"),
     ("accepted", "accepted"),
     ("duplicate", "duplicate"),
     ("rejected", "rejected"),
-    ("refused", "refused"),
+    ("parked", "parked"),
+    ("error", "error"),
 ];
 const ERRORS: [Column; 3] = [("line", "line"), ("code", "code"), ("message", "message")];
 const CALLS: [Column; 7] = [
@@ -232,7 +233,7 @@ async fn import(args: ImportArgs) -> Done {
             import["id"].as_str().unwrap_or_default()
         ));
     }
-    let partial = import["rejected"].as_u64().unwrap_or(0) > 0;
+    let partial = import["state"] != "done" || import["rejected"].as_u64().unwrap_or(0) > 0;
     Ok(if partial {
         ExitCode::from(6)
     } else {

@@ -40,7 +40,7 @@ enum Command {
     Worker(WorkerArgs),
     /// Creates or updates indexes, keys and queues
     Migrate,
-    /// The simulated telephone network alone, with a Twilio-shaped API
+    /// The simulated telephone network alone, with Twilio- and Telnyx-shaped APIs
     Simulator(dev::SimulatorArgs),
     /// Checks configuration, services, indexes and clocks
     Doctor,
@@ -176,13 +176,11 @@ pub(crate) fn print(text: &str) {
     println!("{text}");
 }
 
-/// Prints a message to the person at the terminal.
-#[expect(
-    clippy::print_stderr,
-    reason = "messages go to stderr, so that results can be piped"
-)]
+/// Prints a message to the person at the terminal: to stderr, so that results can be piped.
 pub(crate) fn say(text: &str) {
-    eprintln!("{text}");
+    use std::io::Write;
+    // A message that cannot be written (a full disk) must not end what it speaks of.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints an error with its causes.

@@ -10,11 +10,18 @@
 //! caller_ids = ["+442079460000"]
 //! ```
 
+mod sanspbx;
+mod telnyx;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use dialfleet_adapters::carrier::Secret;
+use dialfleet_adapters::carrier::sanspbx::SansPbxConfig;
+use dialfleet_adapters::carrier::telnyx::TelnyxConfig;
 use dialfleet_adapters::carrier::twilio::{BASE_URL, TwilioConfig};
+use dialfleet_domain::call::{Ending, RefusalClass};
 use dialfleet_domain::id::CarrierId;
 use dialfleet_domain::phone::E164;
 use serde::Deserialize;
@@ -26,6 +33,10 @@ use super::Source;
 pub(crate) enum CarrierConfig {
     /// Twilio Programmable Voice, or anything that speaks its API.
     Twilio(TwilioConfig),
+    /// Telnyx Call Control v2.
+    Telnyx(TelnyxConfig),
+    /// SansPBX; experimental.
+    SansPbx(SansPbxConfig),
 }
 
 #[derive(Deserialize)]
@@ -37,7 +48,11 @@ struct File {
 
 /// A value, or the variable that holds it.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "expected a text, or { env = \"NAME\" }"
+)]
 enum Value<T> {
     Plain(T),
     Env { env: String },
@@ -48,6 +63,11 @@ impl Value<String> {
         match self {
             Self::Plain(text) => Ok(text.clone()),
             Self::Env { env } => {
+                // Whoever writes the secret where the name belongs shall not find it in a log.
+                let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+                if env.is_empty() || env.len() > 100 || !env.chars().all(plain) {
+                    bail!("env must be the name of a variable: capitals, digits and _");
+                }
                 let value = source.secret(env).map_err(anyhow::Error::msg)?;
                 value.with_context(|| format!("the variable {env} is not set"))
             }
@@ -71,6 +91,29 @@ struct Entry {
     auth_token: Option<Value<String>>,
     api_key: Option<Value<String>>,
     api_secret: Option<Value<String>>,
+    // Telnyx, besides `api_key`
+    connection_id: Option<Value<String>>,
+    public_key: Option<Value<String>>,
+    // SansPBX
+    access_token: Option<Value<String>>,
+    access_key: Option<Value<String>>,
+    api_user: Option<Value<String>>,
+    api_password: Option<Value<String>>,
+    app_id: Option<u32>,
+    number_format: Option<String>,
+    caller_id_format: Option<String>,
+    country_code: Option<String>,
+    max_call_s: Option<u64>,
+    callback_sources: Option<Vec<String>>,
+    trusted_proxies: Option<Vec<String>>,
+    refusals: Option<BTreeMap<String, RefusalClass>>,
+    dispositions: Option<BTreeMap<String, Ending>>,
+}
+
+fn need(value: Option<&Value<String>>, name: &str, source: &dyn Source) -> anyhow::Result<String> {
+    value
+        .with_context(|| format!("{name} is missing"))?
+        .text(source)
 }
 
 /// Reads the file.
@@ -84,7 +127,7 @@ pub(crate) fn read(path: &Path, source: &dyn Source) -> anyhow::Result<Vec<Carri
 }
 
 fn parse(text: &str, source: &dyn Source) -> anyhow::Result<Vec<CarrierConfig>> {
-    let file: File = toml::from_str(text)?;
+    let file: File = toml::from_str(text).map_err(|error| without_values(text, &error))?;
     ensure!(!file.carrier.is_empty(), "there is no [[carrier]] in it");
     let mut ids = std::collections::BTreeSet::new();
     let mut carriers = Vec::new();
@@ -100,12 +143,39 @@ fn parse(text: &str, source: &dyn Source) -> anyhow::Result<Vec<CarrierConfig>> 
     Ok(carriers)
 }
 
+/// What is wrong, and where. The library would show the line itself and the value in it, which may be
+/// a token.
+fn without_values(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let message = error.message();
+    let begins = ["invalid type: string ", "invalid value: string "];
+    let message = match message.rfind(", expected ") {
+        Some(end) if begins.iter().any(|b| message.starts_with(b)) => {
+            format!("a text is not right here{}", &message[end..])
+        }
+        _ => message.to_owned(),
+    };
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return anyhow::anyhow!(message);
+    };
+    let n = before.matches('\n').count();
+    let line = text.split('\n').nth(n).unwrap_or_default();
+    let is_key = |key: &&str| key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    match line
+        .split_once('=')
+        .map(|(key, _)| key.trim())
+        .filter(is_key)
+    {
+        Some(key) => anyhow::anyhow!("line {}, {key}: {message}", n + 1),
+        None => anyhow::anyhow!("line {}: {message}", n + 1),
+    }
+}
+
 fn carrier(entry: Entry, source: &dyn Source) -> anyhow::Result<CarrierConfig> {
     // It is a path segment of the callback address.
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     ensure!(
-        !entry.id.is_empty() && entry.id.chars().all(plain),
-        "id may have letters, digits, - and _ only"
+        (1..=64).contains(&entry.id.len()) && entry.id.chars().all(plain),
+        "id may have letters, digits, - and _ only, 64 at most"
     );
     ensure!(
         entry.cps > 0.0 && entry.cps <= 1_000.0,
@@ -137,12 +207,7 @@ fn carrier(entry: Entry, source: &dyn Source) -> anyhow::Result<CarrierConfig> {
     );
     match entry.kind.as_str() {
         "twilio" => {
-            let need = |value: &Option<Value<String>>, name: &str| {
-                value
-                    .as_ref()
-                    .with_context(|| format!("{name} is missing"))?
-                    .text(source)
-            };
+            let need = |value: &Option<Value<String>>, name| need(value.as_ref(), name, source);
             let api_key = match (&entry.api_key, &entry.api_secret) {
                 (Some(key), Some(secret)) => {
                     Some((key.text(source)?, Secret::new(&secret.text(source)?)))
@@ -165,54 +230,16 @@ fn carrier(entry: Entry, source: &dyn Source) -> anyhow::Result<CarrierConfig> {
                 },
             }))
         }
-        "telnyx" | "sanspbx" => bail!(
-            "kind \"{}\" is not supported by this version; \"twilio\" is",
-            entry.kind
-        ),
-        other => bail!("kind \"{other}\" is not known; \"twilio\" is"),
+        "sanspbx" => Ok(CarrierConfig::SansPbx(sanspbx::read(
+            entry, caller_ids, source,
+        )?)),
+        "telnyx" => Ok(CarrierConfig::Telnyx(telnyx::read(
+            entry, caller_ids, source,
+        )?)),
+        other => bail!("kind \"{other}\" is not known; \"twilio\", \"telnyx\" and \"sanspbx\" are"),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    const GOOD: &str = r#"
-[[carrier]]
-id = "t1"
-kind = "twilio"
-account_sid = "AC1"
-auth_token = { env = "TOKEN" }
-cps = 2.5
-caller_ids = ["+442079460000"]
-"#;
-
-    #[test]
-    fn a_good_file_and_what_can_be_wrong_with_it() {
-        let env = BTreeMap::from([("TOKEN".to_owned(), "hunter2".to_owned())]);
-        let carriers = parse(GOOD, &env).expect("good");
-        let CarrierConfig::Twilio(twilio) = &carriers[0];
-        assert_eq!(
-            (twilio.auth_token.expose(), twilio.base_url.as_str()),
-            ("hunter2", BASE_URL)
-        );
-        let cases = [
-            (GOOD.replace("TOKEN", "NOPE"), "NOPE"),
-            (GOOD.replace("twilio", "pigeon"), "pigeon"),
-            (GOOD.replace("cps = 2.5", "cps = 0"), "cps"),
-            (GOOD.replace("+442079460000", "12"), "caller id"),
-            (GOOD.replace("account_sid = \"AC1\"\n", ""), "account_sid"),
-            (GOOD.replace("\"t1\"", "\"t/1\""), "id may have"),
-            (format!("{GOOD}{GOOD}"), "two carriers"),
-            (format!("{GOOD}surprise = 1\n"), "surprise"),
-            (String::new(), "no [[carrier]]"),
-        ];
-        for (text, needle) in cases {
-            let error = format!("{:#}", parse(&text, &env).expect_err(needle));
-            assert!(error.contains(needle), "{needle}: {error}");
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-    }
-}
+#[path = "carriers_tests.rs"]
+mod tests;

@@ -1,11 +1,18 @@
 //! Carriers: one folder for each vendor, behind the engine's `Carrier` port.
 //!
-//! What they share is here: how an HTTP client may be built ([`client`]), how much of an answer is
-//! read, and what may be repeated of what a carrier said ([`scrub`]).
+//! What they share is here: how an HTTP client may be built ([`client`]), how the request that rings
+//! a telephone leaves at most once ([`once`]), how much of an answer is read, what may be repeated of
+//! what a carrier said ([`scrub`]), and from where a callback came that nobody signed ([`source`]).
 
 mod client;
+mod once;
 mod scrub;
 mod secret;
+mod source;
+#[cfg(test)]
+mod test_server;
+pub mod sanspbx;
+pub mod telnyx;
 pub mod twilio;
 
 pub use secret::Secret;

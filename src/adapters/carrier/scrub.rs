@@ -22,6 +22,11 @@ impl Scrub {
         )
     }
 
+    /// The same, and without one more secret.
+    pub(super) fn also(&self, secret: Secret) -> Self {
+        Self::new(self.0.iter().cloned().chain([secret]))
+    }
+
     /// The text without secrets, phone numbers and control characters, cut to 200 characters.
     pub(super) fn clean(&self, text: &str) -> String {
         let mut text = text.to_owned();

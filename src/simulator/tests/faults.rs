@@ -87,7 +87,7 @@ async fn callback_late() {
         world
             .sim
             .faults()
-            .callback(TO, &key, 1, CallStatus::Ringing)
+            .callback("twilio", TO, &key, 1, CallStatus::Ringing)
             .late
             > Some(long)
     };
@@ -216,7 +216,10 @@ async fn create_is_slow_and_the_call_is_placed_though_the_client_gave_up() {
     // One attempt that is slow before placing, one after.
     let slow = |before: bool| {
         let slower = |n: &u32| {
-            let (_, slow) = world.sim.faults().create(TO, &format!("camp:{n}:1/0"), 0);
+            let (_, slow) = world
+                .sim
+                .faults()
+                .create("twilio", TO, &format!("camp:{n}:1/0"), 0);
             (if before { slow.before } else { slow.after }) > patience * 2
         };
         (0..).find(slower).unwrap()

@@ -3,6 +3,8 @@
 
 mod faults;
 mod network;
+mod sanspbx;
+mod telnyx;
 mod twilio;
 
 use std::collections::BTreeMap;

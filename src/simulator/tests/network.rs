@@ -13,6 +13,7 @@ use crate::timetable::{CallStatus, NetEvent};
 
 fn dial(to: &str, attempt: &str, leg: &str) -> Dial {
     Dial {
+        carrier: "c".to_owned(),
         to: to.to_owned(),
         from: CALLER.to_owned(),
         ring_timeout: Duration::from_secs(30),
@@ -216,11 +217,11 @@ fn limits_are_the_callers() {
 
 #[test]
 fn calls_above_the_rate_wait_in_real_time() {
-    let network = Network::new(Population::default(), 60.0).with_cps(Some(2));
+    let network = Network::new(Population::default(), 60.0).with_queue("c", 2);
     let now = Timestamp::from_millis(50_000);
     let waits: Vec<u128> = (0..3)
         .map(|n| {
-            network.create_seen(&n.to_string(), now);
+            network.create_seen("c", &n.to_string(), now);
             let placed = network.place(
                 dial(&format!("+1555010000{n}"), &format!("c:{n}:1"), "0"),
                 now,
@@ -229,11 +230,11 @@ fn calls_above_the_rate_wait_in_real_time() {
         })
         .collect();
     assert_eq!(waits, [0, 500, 1_000]);
-    network.create_seen("later", now + Duration::from_millis(999));
-    network.create_seen("much later", now + Duration::from_millis(1_500));
+    network.create_seen("c", "later", now + Duration::from_millis(999));
+    network.create_seen("c", "much later", now + Duration::from_millis(1_500));
     assert_eq!(network.ledger().max_creates_per_second, 4);
     assert_eq!(
-        network.create_seen("later", now),
+        network.create_seen("c", "later", now),
         1,
         "requests of one key are numbered"
     );

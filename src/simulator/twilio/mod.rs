@@ -4,118 +4,98 @@
 //! Every callback and every call's progress is a task of the simulator's tracker. Not here: the
 //! `StartTime` list filters, notifications, recordings, and fetching `Url`.
 
+mod callback;
 mod calls;
-mod courier;
 mod progress;
 mod request;
 mod signature;
 mod wire;
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderMap, header};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dialfleet_domain::time::Timestamp;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use signature::sign;
 
-use crate::clock::Clock;
-use crate::faults::FaultPlan;
-use crate::network::Network;
+use crate::office::Office;
 use wire::ApiError;
+
+/// A Twilio account that clients may use.
+#[derive(Clone)]
+pub struct TwilioAccount {
+    /// Its name in the ledger and the fault plan.
+    pub name: String,
+    /// The account that clients must name.
+    pub account_sid: String,
+    /// Its token: password of requests, key of callback signatures.
+    pub auth_token: String,
+    /// Calls a second above which it queues, silently.
+    pub cps: Option<u32>,
+}
 
 /// One account at the simulated carrier.
 pub(crate) struct Front {
+    office: Arc<Office>,
+    name: String,
     account_sid: String,
     auth_token: String,
     authorization: String,
-    network: Arc<Network>,
-    faults: Arc<FaultPlan>,
-    clock: Clock,
-    http: reqwest::Client,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-    /// Wakes the task of a call that was hung up.
-    wakes: Mutex<BTreeMap<String, Arc<Notify>>>,
-    reads: AtomicU64,
-    /// See [`crate::SimulatorConfig::forgot`].
-    forgot: bool,
-}
-
-/// What a front shares with the rest of the simulator.
-pub(crate) struct Shared {
-    pub(crate) network: Arc<Network>,
-    pub(crate) faults: Arc<FaultPlan>,
-    pub(crate) http: reqwest::Client,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) stop: CancellationToken,
-    pub(crate) forgot: bool,
 }
 
 impl Front {
-    pub(crate) fn new(account_sid: String, auth_token: String, shared: Shared) -> Arc<Self> {
-        let basic = STANDARD.encode(format!("{account_sid}:{auth_token}"));
+    pub(crate) fn new(account: TwilioAccount, office: Arc<Office>) -> Arc<Self> {
+        let basic = STANDARD.encode(format!("{}:{}", account.account_sid, account.auth_token));
         Arc::new(Self {
-            account_sid,
-            auth_token,
+            office,
+            name: account.name,
+            account_sid: account.account_sid,
+            auth_token: account.auth_token,
             authorization: format!("Basic {basic}"),
-            network: shared.network,
-            faults: shared.faults,
-            clock: Clock::start(),
-            http: shared.http,
-            tasks: shared.tasks,
-            stop: shared.stop,
-            wakes: Mutex::default(),
-            reads: AtomicU64::new(0),
-            forgot: shared.forgot,
         })
-    }
-
-    fn admit(&self, account: &str, headers: &HeaderMap) -> Result<(), ApiError> {
-        let given = headers
-            .get(header::AUTHORIZATION)
-            .map(axum::http::HeaderValue::as_bytes);
-        if given != Some(self.authorization.as_bytes()) {
-            return Err(ApiError::new(401, 20003, "Authenticate"));
-        }
-        if account != self.account_sid {
-            return Err(ApiError::not_found(&format!(
-                "/2010-04-01/Accounts/{account}"
-            )));
-        }
-        Ok(())
-    }
-
-    /// As [`Self::admit`], and not struck by the fault of look-ups.
-    fn admit_read(&self, account: &str, headers: &HeaderMap, what: &str) -> Result<(), ApiError> {
-        self.admit(account, headers)?;
-        if self
-            .faults
-            .read_fails(what, self.reads.fetch_add(1, Ordering::Relaxed))
-        {
-            return Err(ApiError::internal());
-        }
-        Ok(())
-    }
-
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    fn wakes(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Notify>>> {
-        self.wakes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-pub(crate) fn router(front: Arc<Front>) -> Router {
+/// Every Twilio account of the simulator.
+#[derive(Clone)]
+pub(crate) struct Fronts(Arc<[Arc<Front>]>);
+
+impl Fronts {
+    /// The account of a path, if the request may use it.
+    fn admit(&self, account: &str, headers: &HeaderMap) -> Result<Arc<Front>, ApiError> {
+        let given = headers
+            .get(header::AUTHORIZATION)
+            .map(axum::http::HeaderValue::as_bytes);
+        let known = |front: &&Arc<Front>| given == Some(front.authorization.as_bytes());
+        let mut allowed = self.0.iter().filter(known).peekable();
+        if allowed.peek().is_none() {
+            return Err(ApiError::new(401, 20003, "Authenticate"));
+        }
+        let front = allowed.find(|front| front.account_sid == account);
+        front
+            .cloned()
+            .ok_or_else(|| ApiError::not_found(&format!("/2010-04-01/Accounts/{account}")))
+    }
+
+    /// As [`Self::admit`], and not struck by the fault of look-ups.
+    fn admit_read(
+        &self,
+        account: &str,
+        headers: &HeaderMap,
+        what: &str,
+    ) -> Result<Arc<Front>, ApiError> {
+        let front = self.admit(account, headers)?;
+        if front.office.read_fails(&front.name, what) {
+            return Err(ApiError::internal());
+        }
+        Ok(front)
+    }
+}
+
+pub(crate) fn router(fronts: Vec<Arc<Front>>) -> Router {
     Router::new()
         .route(
             "/2010-04-01/Accounts/{account}/Calls.json",
@@ -125,5 +105,5 @@ pub(crate) fn router(front: Arc<Front>) -> Router {
             "/2010-04-01/Accounts/{account}/Calls/{file}",
             get(calls::fetch).post(calls::update),
         )
-        .with_state(front)
+        .with_state(Fronts(fronts.into()))
 }

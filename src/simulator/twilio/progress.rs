@@ -1,17 +1,15 @@
-//! One task for each call: sleeps until the next event is due and tells the client about it.
+//! What the client is told about its call, and when.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::time::sleep;
-
 use super::Front;
-use super::courier::{Courier, Fields};
+use super::callback::{self, Fields};
 use super::request::CallRequest;
 use super::wire::{API_VERSION, answered_by, rfc2822};
-use crate::network::Step;
-use crate::timetable::{NetEvent, Party};
+use crate::courier::Courier;
+use crate::office::Teller;
+use crate::timetable::{CallStatus, NetEvent, Party};
 
 /// Network time that detection listens to a voice.
 const DETECTION: [(Party, Duration); 2] = [
@@ -19,22 +17,21 @@ const DETECTION: [(Party, Duration); 2] = [
     (Party::Machine, Duration::from_millis(3_600)),
 ];
 
-/// Starts the task of a placed call.
-pub(super) fn follow(front: &Arc<Front>, call_id: String, request: CallRequest, key: String) {
-    let wake = Arc::new(Notify::new());
-    front.wakes().insert(call_id.clone(), wake.clone());
-    let courier = Courier::new(front.clone(), request.dial.to.clone(), key);
-    let mut call = Following {
-        front: front.clone(),
+/// Who tells the client about a placed call.
+pub(super) fn teller(
+    front: Arc<Front>,
+    call_id: String,
+    request: CallRequest,
+    key: String,
+) -> impl Teller {
+    let (office, name) = (front.office.clone(), front.name.clone());
+    let courier = Courier::new(office, name, request.dial.to.clone(), key, true);
+    Following {
+        front,
         call_id,
         request,
         courier,
-    };
-    front.tasks.spawn(async move {
-        let stop = call.front.stop.clone();
-        stop.run_until_cancelled(call.run(&wake)).await;
-        call.front.wakes().remove(&call.call_id);
-    });
+    }
 }
 
 struct Following {
@@ -44,32 +41,17 @@ struct Following {
     courier: Courier,
 }
 
-impl Following {
-    async fn run(&mut self, wake: &Notify) {
-        loop {
-            match self.front.network.step(&self.call_id, self.front.now()) {
-                Step::Wait(long) => tokio::select! {
-                    () = sleep(long) => {}
-                    () = wake.notified() => {}
-                },
-                Step::Event(event) => {
-                    self.tell(event);
-                    if let NetEvent::Ended { .. } = event {
-                        return;
-                    }
-                }
-                Step::Done => return self.courier.abandon(),
-            }
-        }
-    }
-
+impl Teller for Following {
     fn tell(&mut self, event: NetEvent) {
         let status = event.status();
         if let Some(url) = self.request.status_callback.clone()
             && self.request.wants(status)
         {
             let fields = self.status_fields(event);
-            self.courier.send(&url, status, fields);
+            let (front, sid) = (self.front.clone(), &self.call_id);
+            self.courier.send(status, |seq| {
+                callback::status(front, &url, sid, seq, fields)
+            });
         }
         if let NetEvent::Answered { party } = event
             && let Some(url) = &self.request.amd_callback
@@ -78,6 +60,12 @@ impl Following {
         }
     }
 
+    fn vanished(&mut self) {
+        self.courier.abandon();
+    }
+}
+
+impl Following {
     fn status_fields(&self, event: NetEvent) -> Fields {
         let dial = &self.request.dial;
         let mut fields = vec![
@@ -90,7 +78,7 @@ impl Following {
             ("CallStatus", event.status().as_str().to_owned()),
             ("ApiVersion", API_VERSION.to_owned()),
             ("Direction", "outbound-api".to_owned()),
-            ("Timestamp", rfc2822(self.front.now())),
+            ("Timestamp", rfc2822(self.front.office.now())),
             ("CallbackSource", "call-progress-events".to_owned()),
         ];
         if let NetEvent::Ended { sip, duration, .. } = event {
@@ -98,7 +86,7 @@ impl Following {
             fields.push(("CallDuration", seconds.to_string()));
             fields.push(("Duration", seconds.div_ceil(60).to_string()));
             fields.push(("SipResponseCode", sip.to_string()));
-            let call = self.front.network.call(&self.call_id);
+            let call = self.front.office.network.call(&self.call_id);
             if let Some(by) = call.as_ref().and_then(answered_by) {
                 fields.push(("AnsweredBy", by.to_owned()));
             }
@@ -107,7 +95,7 @@ impl Following {
     }
 
     fn tell_detection(&self, url: &str, party: Party) {
-        let call = self.front.network.call(&self.call_id);
+        let call = self.front.office.network.call(&self.call_id);
         let Some(by) = call.as_ref().and_then(answered_by) else {
             return;
         };
@@ -124,7 +112,10 @@ impl Following {
                 listening.as_millis().to_string(),
             ),
         ];
-        let wait = listening.div_f64(self.front.network.speed());
-        self.courier.send_detection(url, wait, fields);
+        let wait = listening.div_f64(self.front.office.network.speed());
+        let parcel = callback::detection(self.front.clone(), url, &self.call_id, fields);
+        let status = CallStatus::InProgress;
+        self.courier
+            .send_aside(status, callback::DETECTION_SEQ, wait, parcel);
     }
 }

@@ -1,13 +1,11 @@
-//! A create request: its form, checked as Twilio checks it, and whose attempt it is.
+//! A create request: its form, checked as Twilio checks it.
 
 use std::time::Duration;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::wire::ApiError;
 use crate::network::Dial;
 use crate::timetable::{Amd, CallStatus};
+use crate::whose::{Whose, is_e164, is_http};
 
 /// Fields of a form body, in order, keys repeated.
 pub(super) struct Form(Vec<(String, String)>);
@@ -47,7 +45,7 @@ pub(super) struct CallRequest {
 }
 
 impl CallRequest {
-    pub(super) fn parse(form: &Form) -> Result<Self, ApiError> {
+    pub(super) fn parse(form: &Form, carrier: &str) -> Result<Self, ApiError> {
         let bad = |code, message: &str| ApiError::new(400, code, message);
         let to = form
             .get("To")
@@ -88,6 +86,7 @@ impl CallRequest {
         let asynchronous = amd.is_some() && form.get("AsyncAmd") == Some("true");
         let whose = Whose::of(status_callback.as_deref().unwrap_or_default(), from);
         let dial = Dial {
+            carrier: carrier.to_owned(),
             to: to.to_owned(),
             from: from.to_owned(),
             ring_timeout: form.seconds("Timeout", 60),
@@ -108,11 +107,6 @@ impl CallRequest {
         })
     }
 
-    /// Names this call for faults and counts: the same in every run.
-    pub(super) fn key(&self) -> String {
-        format!("{}/{}", self.dial.attempt_key, self.dial.leg)
-    }
-
     /// Whether a callback was asked for when a call gets this status.
     pub(super) fn wants(&self, status: CallStatus) -> bool {
         let event = match status {
@@ -129,65 +123,4 @@ impl CallRequest {
         let by_default = self.events.is_empty() && event == "completed";
         by_default || self.events.iter().any(|wanted| wanted == event)
     }
-}
-
-/// Whose call it is, read from the callback URL.
-pub(super) struct Whose {
-    pub(super) attempt: String,
-    pub(super) campaign: String,
-    pub(super) leg: String,
-}
-
-impl Whose {
-    /// Dialfleet calls back at `…/webhooks/twilio/<carrier>/<attempt>/<leg>/<mac>`, the attempt being
-    /// base64url of `<campaign>:<ref>:<n>`. For any other client the URL is the attempt (none: each
-    /// call is its own) and the caller id is the campaign.
-    pub(super) fn of(url: &str, from: &str) -> Self {
-        let path = url.split(['#', '?']).next().unwrap_or(url);
-        let mut parts = path.rsplit('/');
-        let tail = [
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-            parts.next(),
-        ];
-        if let [
-            Some(_mac),
-            Some(leg),
-            Some(attempt),
-            Some(_carrier),
-            Some(_),
-            Some("webhooks"),
-        ] = tail
-            && let Ok(bytes) = URL_SAFE_NO_PAD.decode(attempt)
-            && let Ok(attempt) = String::from_utf8(bytes)
-            && let Some((campaign, _)) = attempt.split_once(':')
-        {
-            let campaign = campaign.to_owned();
-            return Self {
-                attempt,
-                campaign,
-                leg: leg.to_owned(),
-            };
-        }
-        Self {
-            attempt: url.to_owned(),
-            campaign: from.to_owned(),
-            leg: String::new(),
-        }
-    }
-}
-
-fn is_e164(text: &str) -> bool {
-    text.strip_prefix('+').is_some_and(|digits| {
-        (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
-    })
-}
-
-fn is_http(text: &str) -> bool {
-    reqwest::Url::parse(text).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|h| !h.contains('_'))
-    })
 }

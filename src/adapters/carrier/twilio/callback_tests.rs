@@ -46,6 +46,7 @@ fn signed(body: &str) -> RawCallback {
     RawCallback {
         url: URL.to_owned(),
         headers: headers.into(),
+        peer: None,
         body: body.to_owned().into(),
     }
 }
@@ -257,7 +258,7 @@ proptest! {
     ) {
         let headers = [("x-twilio-signature", signature.as_str()), ("content-type", kind)];
         let headers = headers.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let raw = RawCallback { url, headers, body: body.into() };
+        let raw = RawCallback { url, headers, peer: None, body: body.into() };
         prop_assert_eq!(read(ACCOUNT, &token(), &raw), Err(CallbackRefused::Forged));
     }
 

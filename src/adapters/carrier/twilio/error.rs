@@ -163,6 +163,12 @@ impl ApiError {
         self.code
     }
 
+    /// It speaks of another failure than the one it came with.
+    fn contradicts(&self) -> bool {
+        self.status
+            .is_some_and(|status| !(400..=499).contains(&status))
+    }
+
     pub(super) fn message(&self) -> &str {
         &self.message
     }
@@ -184,7 +190,7 @@ pub(super) fn judge(status: u16, error: Option<&ApiError>) -> Verdict {
         (429, _) => Verdict::Refused(RefusalClass::RetryLater),
         // A proxy's time-out: the request may have gone through before.
         (408, _) => Verdict::Unclear,
-        (400..=499, Some(error)) => by_code(error.code),
+        (400..=499, Some(error)) if !error.contradicts() => by_code(error.code),
         (401 | 403, None) => Verdict::Refused(RefusalClass::ConfigFault),
         // 5xx, an unfollowed redirect, or an error page that is not Twilio's: nobody documented
         // that nothing was placed.

@@ -90,7 +90,7 @@ impl Lookups {
             .append_pair("PageSize", PAGE_SIZE)
             .finish();
         let mut url = self.account.clone();
-        push(&mut url, &["Calls.json"]);
+        client::push(&mut url, &["Calls.json"]);
         url.set_query(Some(&query));
         let mut records = Vec::new();
         for _ in 0..MAX_PAGES {
@@ -129,7 +129,7 @@ impl Lookups {
 
     fn call_url(&self, call: &CarrierCallId) -> Url {
         let mut url = self.account.clone();
-        push(&mut url, &["Calls", &format!("{call}.json")]);
+        client::push(&mut url, &["Calls", &format!("{call}.json")]);
         url
     }
 
@@ -177,12 +177,5 @@ impl Lookups {
             self.scrub
                 .clean(&format!("the answer cannot be read: {why}")),
         )
-    }
-}
-
-/// Appends path segments, percent-encoded.
-pub(super) fn push(url: &mut Url, segments: &[&str]) {
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(segments);
     }
 }

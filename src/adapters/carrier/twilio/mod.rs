@@ -33,17 +33,16 @@ use dialfleet_domain::call::{Refusal, RefusalClass};
 use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
 use dialfleet_engine::port::carrier::{
-    CallRecord, CallbackNews, CallbackRefused, Capabilities, Carrier, CarrierError, CarrierProfile,
+    CallRecord, CallbackNews, CallbackRefused, Capabilities, Carrier, CarrierError, CarrierProfile, CommandStyle,
     DialAnswer, DialRequest, RawCallback,
 };
 use reqwest::header::HeaderValue;
 use thiserror::Error;
-use url::Url;
 
 use self::dial::Dialer;
 use self::lookup::Lookups;
 use super::Secret;
-use super::client::Purpose;
+use super::client::{self, Purpose};
 use super::scrub::Scrub;
 
 /// Where Twilio is.
@@ -144,7 +143,7 @@ impl Twilio {
     }
 
     fn tuned(config: TwilioConfig, tuning: Tuning) -> Result<Self, BuildError> {
-        let base = base_url(&config.base_url)?;
+        let base = client::base_url(&config.base_url).ok_or(BuildError::BaseUrl)?;
         if !is_sid(&config.account_sid) {
             return Err(BuildError::AccountSid);
         }
@@ -157,7 +156,7 @@ impl Twilio {
             Ok(Purpose {
                 connect: tuning.connect,
                 total,
-                authorization,
+                authorization: Some(authorization),
                 system_roots,
             })
         };
@@ -168,12 +167,12 @@ impl Twilio {
                 .cloned(),
         );
         let mut account = base.clone();
-        lookup::push(
+        client::push(
             &mut account,
             &["2010-04-01", "Accounts", &config.account_sid],
         );
         let mut calls = account.clone();
-        lookup::push(&mut calls, &["Calls.json"]);
+        client::push(&mut calls, &["Calls.json"]);
         let base = base.as_str().trim_end_matches('/').to_owned();
         let dialer = Dialer::new(&purpose(tuning.dial)?, calls, scrub.clone());
         let lookups = Lookups::new(&purpose(tuning.lookup)?, base, account, scrub);
@@ -188,7 +187,9 @@ impl Twilio {
                 capabilities: Capabilities {
                     pollable: true,
                     ringing_event: true,
-                    limits_duration: true,
+                    longest_call: None,
+                    signed_callbacks: true,
+                    commands: CommandStyle::Document,
                     queue_bound: QUEUE_BOUND,
                 },
             },
@@ -197,18 +198,6 @@ impl Twilio {
             dialer: dialer.map_err(BuildError::Client)?,
             lookups: lookups.map_err(BuildError::Client)?,
         })
-    }
-}
-
-fn base_url(text: &str) -> Result<Url, BuildError> {
-    let url = Url::parse(text.trim()).map_err(|_| BuildError::BaseUrl)?;
-    let plain = url.query().is_none() && url.fragment().is_none();
-    // Credentials in a URL would end up in errors and logs.
-    let anonymous = url.username().is_empty() && url.password().is_none();
-    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain && anonymous {
-        Ok(url)
-    } else {
-        Err(BuildError::BaseUrl)
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod dialing;
 mod looking;
-mod server;
 
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use dialfleet_domain::id::{AttemptId, CarrierId};
 use dialfleet_domain::phone::E164;
 
 use super::*;
+use crate::carrier::test_server as server;
 
 /// One call from test number to test number.
 pub(super) fn dial_request() -> DialRequest {

@@ -1,0 +1,121 @@
+//! Webhooks: is it genuine, does it belong to the address it came to, and what does it say?
+
+use dialfleet_domain::call::Party;
+use dialfleet_domain::id::CarrierCallId;
+use dialfleet_domain::time::Timestamp;
+use dialfleet_engine::port::carrier::{CallStatus, CallbackNews, CallbackRefused, RawCallback};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::record::{self, Hangup};
+use super::signature::PublicKey;
+use super::state::State;
+
+/// Keys become part of a document id.
+const MAX_KEY: usize = 100;
+
+#[derive(Deserialize)]
+struct Envelope {
+    data: Event,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    id: String,
+    event_type: String,
+    #[serde(default)]
+    payload: Payload,
+}
+
+#[derive(Deserialize, Default)]
+struct Payload {
+    #[serde(default)]
+    call_control_id: Option<String>,
+    #[serde(default)]
+    connection_id: Option<String>,
+    #[serde(default)]
+    client_state: Option<String>,
+    /// Of a detection, or the end of a greeting.
+    #[serde(default)]
+    result: Option<String>,
+    /// Of a command that ended.
+    #[serde(default)]
+    status: Option<Value>,
+    #[serde(flatten)]
+    hangup: Hangup,
+}
+
+/// Verifies `raw` and reads it.
+///
+/// The signature covers the time and the body, not the address: the state inside the body says for
+/// which leg of which attempt Telnyx sends it, and that must be the one in the address. So a genuine
+/// webhook cannot be posted to another call's address.
+pub(super) fn read(
+    connection_id: &str,
+    key: &PublicKey,
+    raw: &RawCallback,
+    now: Timestamp,
+) -> Result<CallbackNews, CallbackRefused> {
+    let header = |name: &str| raw.headers.get(name).ok_or(CallbackRefused::Forged);
+    let signature = header("telnyx-signature-ed25519")?;
+    let timestamp = header("telnyx-timestamp")?;
+    if !key.verifies(signature, timestamp, &raw.body, now) {
+        return Err(CallbackRefused::Forged);
+    }
+    let unreadable = |why: &str| CallbackRefused::Unreadable(why.to_owned());
+    let envelope: Envelope = serde_json::from_slice(&raw.body)
+        .map_err(|_| unreadable("it is not an event of API version 2"))?;
+    let event = envelope.data;
+    // The key is the whole account's; the call must be of the application that we dial with.
+    let connection = event.payload.connection_id.as_deref();
+    if connection.is_some_and(|id| id != connection_id) {
+        return Err(CallbackRefused::Forged);
+    }
+    let state = event.payload.client_state.as_deref().unwrap_or_default();
+    let state =
+        State::decode(state).ok_or_else(|| unreadable("its client_state is not one of ours"))?;
+    if !state.belongs_to(&raw.url) {
+        return Err(CallbackRefused::Forged);
+    }
+    let plain = |text: &str| {
+        (1..=MAX_KEY).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+    };
+    if !plain(&event.id) {
+        return Err(unreadable("it has no usable id"));
+    }
+    let call_id = event.payload.call_control_id.clone().unwrap_or_default();
+    let call_id = CarrierCallId::parse(call_id)
+        .map_err(|_| unreadable("it has no usable call_control_id"))?;
+    Ok(CallbackNews {
+        statuses: statuses(&event, state.step),
+        event_key: event.id,
+        call_id,
+    })
+}
+
+/// What it says; nothing, if it is about something that we do not follow.
+fn statuses(event: &Event, step: Option<u32>) -> Vec<CallStatus> {
+    let payload = &event.payload;
+    let party = |party| vec![CallStatus::Party { party }];
+    match event.event_type.as_str() {
+        "call.initiated" => vec![CallStatus::Initiated],
+        "call.answered" => vec![CallStatus::Answered],
+        "call.hangup" => vec![payload.hangup.status()],
+        "call.machine.detection.ended" | "call.machine.premium.detection.ended" => {
+            party(record::party(payload.result.as_deref().unwrap_or_default()))
+        }
+        // A beep before the verdict is the verdict: no other comes.
+        "call.machine.premium.greeting.ended" => party(Party::Machine),
+        "call.speak.ended" | "call.gather.ended" => match step {
+            // The end of the call ends the step; there is no next one.
+            Some(_) if payload.status.as_ref().is_some_and(|s| s == "call_hangup") => Vec::new(),
+            Some(step) => vec![CallStatus::StepEnded { step }],
+            None => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+#[path = "callback_tests.rs"]
+mod tests;

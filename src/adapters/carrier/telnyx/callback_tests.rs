@@ -1,0 +1,302 @@
+use std::sync::LazyLock;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dialfleet_domain::call::Ending;
+use dialfleet_domain::id::AttemptId;
+use dialfleet_domain::phone::E164;
+use serde_json::json;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+const CONNECTION: &str = "1293384261075731461";
+/// The attempt is `a:b:1`, the leg 0.
+const URL: &str = "https://d.example/webhooks/telnyx/t1/YTpiOjE/0/m-c_";
+
+static PAIR: LazyLock<Ed25519KeyPair> =
+    LazyLock::new(|| Ed25519KeyPair::from_seed_unchecked(&[3; 32]).unwrap());
+
+fn key() -> PublicKey {
+    PublicKey::parse(&STANDARD.encode(PAIR.public_key())).unwrap()
+}
+
+fn state(step: Option<u32>) -> State {
+    State {
+        attempt: AttemptId::parse("a:b:1").unwrap(),
+        leg: 0,
+        to: E164::parse("+15550100123", None).unwrap(),
+        from: E164::parse("+15550109999", None).unwrap(),
+        step,
+    }
+}
+
+fn signed(body: &str, url: &str) -> RawCallback {
+    let at = (NOW.millis() / 1_000).to_string();
+    let signature = PAIR.sign(format!("{at}|{body}").as_bytes());
+    let headers = [
+        ("telnyx-signature-ed25519", STANDARD.encode(signature)),
+        ("telnyx-timestamp", at),
+        ("content-type", "application/json".to_owned()),
+    ];
+    RawCallback {
+        url: url.to_owned(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value)).into(),
+        peer: None,
+        body: body.to_owned().into(),
+    }
+}
+
+/// An event as Telnyx sends it, with these fields more in its payload, or instead.
+fn event(kind: &str, step: Option<u32>, more: &Value) -> Value {
+    let mut payload = json!({
+        "call_control_id": "v3:MdI91X4lWFEs7IgbBEOT9M4AigoY08M0WWZFISt1Yw2axZ_IiE4pqg",
+        "call_leg_id": "428c31b6-7af4-4bcb-b7f5-5013ef9657c1",
+        "call_session_id": "428c31b6-abf3-3bc1-b7f4-5013ef9657c1",
+        "client_state": state(step).encode(),
+        "connection_id": CONNECTION,
+        "from": "+15550109999",
+        "to": "+15550100123",
+        "start_time": "2026-09-21T14:26:40.931675Z",
+        "tags": [],
+    });
+    for (name, value) in more.as_object().unwrap() {
+        payload[name] = value.clone();
+    }
+    json!({
+        "data": {
+            "record_type": "event",
+            "event_type": kind,
+            "id": "0ccc7b54-4df3-4bca-a65a-3da1ecc777f0",
+            "occurred_at": "2026-09-21T14:26:41.123456Z",
+            "payload": payload,
+        },
+        "meta": {"attempt": 1, "delivered_to": URL},
+    })
+}
+
+fn read_it(event: &Value) -> Result<CallbackNews, CallbackRefused> {
+    read(CONNECTION, &key(), &signed(&event.to_string(), URL), NOW)
+}
+
+fn said(kind: &str, step: Option<u32>, more: &Value) -> Vec<CallStatus> {
+    read_it(&event(kind, step, more)).unwrap().statuses
+}
+
+#[test]
+fn every_event_says_its_own() {
+    let party = |party| vec![CallStatus::Party { party }];
+    let over = |ending, sip| {
+        vec![CallStatus::Ended {
+            ending,
+            duration_s: None,
+            sip,
+        }]
+    };
+    let hangup = |cause: &str, sip: &str| {
+        json!({
+            "hangup_cause": cause, "sip_hangup_cause": sip, "hangup_source": "callee", "state": "hangup",
+            "call_quality_stats": {"inbound": {"mos": "4.50"}, "outbound": null},
+        })
+    };
+    let result = |word: &str| json!({ "result": word });
+    let status = |word: &str| json!({ "status": word });
+    let initiated = json!({"direction": "outgoing", "state": "bridging"});
+    let table = [
+        (
+            "call.initiated",
+            None,
+            initiated,
+            vec![CallStatus::Initiated],
+        ),
+        (
+            "call.answered",
+            None,
+            json!({"state": "answered"}),
+            vec![CallStatus::Answered],
+        ),
+        (
+            "call.hangup",
+            None,
+            hangup("user_busy", "486"),
+            over(Ending::Busy, Some(486)),
+        ),
+        (
+            "call.hangup",
+            Some(2),
+            hangup("normal_clearing", "200"),
+            over(Ending::Completed, Some(200)),
+        ),
+        (
+            "call.hangup",
+            None,
+            hangup("no_answer", "unspecified"),
+            over(Ending::NoAnswer, None),
+        ),
+        (
+            "call.hangup",
+            None,
+            json!({}),
+            over(Ending::Unreachable, None),
+        ),
+        (
+            "call.machine.detection.ended",
+            None,
+            result("human"),
+            party(Party::Human),
+        ),
+        (
+            "call.machine.detection.ended",
+            None,
+            result("not_sure"),
+            party(Party::Unknown),
+        ),
+        (
+            "call.machine.premium.detection.ended",
+            None,
+            result("human_business"),
+            party(Party::Human),
+        ),
+        (
+            "call.machine.premium.detection.ended",
+            None,
+            result("machine"),
+            party(Party::Machine),
+        ),
+        (
+            "call.machine.premium.detection.ended",
+            None,
+            result("fax_detected"),
+            party(Party::Fax),
+        ),
+        (
+            "call.machine.premium.detection.ended",
+            None,
+            result("silence"),
+            party(Party::Unknown),
+        ),
+        (
+            "call.machine.premium.greeting.ended",
+            None,
+            result("beep_detected"),
+            party(Party::Machine),
+        ),
+        (
+            "call.machine.greeting.ended",
+            None,
+            result("beep_detected"),
+            vec![],
+        ),
+        ("call.speak.started", Some(0), json!({}), vec![]),
+        (
+            "call.speak.ended",
+            Some(0),
+            status("completed"),
+            vec![CallStatus::StepEnded { step: 0 }],
+        ),
+        (
+            "call.speak.ended",
+            Some(7),
+            status("failed"),
+            vec![CallStatus::StepEnded { step: 7 }],
+        ),
+        ("call.speak.ended", Some(0), status("call_hangup"), vec![]),
+        ("call.speak.ended", None, status("completed"), vec![]),
+        (
+            "call.gather.ended",
+            Some(1),
+            status("timeout"),
+            vec![CallStatus::StepEnded { step: 1 }],
+        ),
+        ("call.gather.ended", Some(1), status("call_hangup"), vec![]),
+        ("call.bridged", None, json!({}), vec![]),
+        ("call.cost", None, json!({"status": 200}), vec![]),
+        ("call.something.new", None, json!({}), vec![]),
+    ];
+    for (kind, step, more, expected) in table {
+        assert_eq!(said(kind, step, &more), expected, "{kind} {more}");
+    }
+}
+
+#[test]
+fn the_event_has_its_own_key_whatever_try_it_is() {
+    let mut event = event("call.answered", None, &json!({}));
+    let first = read_it(&event).unwrap();
+    assert_eq!(first.event_key, "0ccc7b54-4df3-4bca-a65a-3da1ecc777f0");
+    assert_eq!(
+        first.call_id.as_str(),
+        "v3:MdI91X4lWFEs7IgbBEOT9M4AigoY08M0WWZFISt1Yw2axZ_IiE4pqg"
+    );
+    event["meta"]["attempt"] = json!(3);
+    assert_eq!(read_it(&event), Ok(first));
+}
+
+#[test]
+fn a_genuine_event_is_good_for_its_own_address_only() {
+    let body = event("call.hangup", None, &json!({})).to_string();
+    let read_at = |url: &str| read(CONNECTION, &key(), &signed(&body, url), NOW);
+    assert!(read_at(URL).is_ok());
+    for url in [
+        "https://d.example/webhooks/telnyx/t1/YTpiOjE/1/m-c_",
+        // a:c:1
+        "https://d.example/webhooks/telnyx/t1/YTpjOjE/0/m-c_",
+        "https://d.example/",
+    ] {
+        assert_eq!(read_at(url), Err(CallbackRefused::Forged), "{url}");
+    }
+    let other = event("call.hangup", None, &json!({"connection_id": "2"}));
+    assert_eq!(read_it(&other), Err(CallbackRefused::Forged));
+}
+
+#[test]
+fn without_a_valid_signature_nothing_is_believed() {
+    let raw = signed(&event("call.answered", None, &json!({})).to_string(), URL);
+    let refused = |raw: &RawCallback, now| read(CONNECTION, &key(), raw, now);
+    let forged = Err(CallbackRefused::Forged);
+    for name in ["telnyx-signature-ed25519", "telnyx-timestamp"] {
+        let mut raw = raw.clone();
+        raw.headers.remove(name);
+        assert_eq!(refused(&raw, NOW), forged, "{name}");
+        raw.headers.insert(name.to_owned(), "1".to_owned());
+        assert_eq!(refused(&raw, NOW), forged, "{name}");
+    }
+    let mut changed = raw.clone();
+    changed.body = [raw.body.as_ref(), b" "].concat().into();
+    assert_eq!(refused(&changed, NOW), forged);
+    let later = |seconds: i64| Timestamp::from_millis(NOW.millis() + seconds * 1_000);
+    for seconds in [301, -301] {
+        assert_eq!(refused(&raw, later(seconds)), forged, "{seconds}");
+    }
+    for seconds in [300, -300] {
+        assert!(refused(&raw, later(seconds)).is_ok(), "{seconds}");
+    }
+    let stranger = PublicKey::parse(&STANDARD.encode([5; 32])).unwrap();
+    assert_eq!(read(CONNECTION, &stranger, &raw, NOW), forged);
+}
+
+#[test]
+fn what_is_genuine_and_not_understood_is_unreadable() {
+    let no_state = event("call.answered", None, &json!({"client_state": null}));
+    let other_state = event("call.answered", None, &json!({"client_state": "aGV5"}));
+    let no_call = event("call.answered", None, &json!({"call_control_id": null}));
+    let mut no_id = event("call.answered", None, &json!({}));
+    no_id["data"]["id"] = json!("");
+    let mut long_id = no_id.clone();
+    long_id["data"]["id"] = json!("x".repeat(101));
+    let version_1 = json!({"event_type": "call.answered", "id": "x", "payload": {}});
+    for event in [
+        no_state,
+        other_state,
+        no_call,
+        no_id,
+        long_id,
+        version_1,
+        json!([]),
+    ] {
+        assert!(
+            matches!(read_it(&event), Err(CallbackRefused::Unreadable(_))),
+            "{event}"
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! Telnyx Call Control v2 as a dialer sees it: Dial and its 60 s of idempotency, commands on a
+//! call (speak, gather, hang up), signed webhooks, and what can be asked afterwards: a call's
+//! status, a connection's active calls, call events, webhook deliveries.
+//!
+//! Not here: DTMF, media, recording, conferences, transfer, `webhook_urls`, `call.cost`. Telnyx
+//! publishes neither the shape of a call event's `metadata` nor its default pauses between
+//! webhook tries; those here are guesses.
+
+mod actions;
+mod calls;
+mod line;
+mod progress;
+mod records;
+mod request;
+mod signature;
+mod webhook;
+mod wire;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderMap, header};
+use axum::routing::{get, post};
+
+use crate::office::Office;
+use line::Lines;
+use signature::SigningKey;
+use webhook::Deliveries;
+use wire::ApiError;
+
+/// A Telnyx account that clients may use.
+#[derive(Clone)]
+pub struct TelnyxAccount {
+    /// Its name in the ledger and the fault plan.
+    pub name: String,
+    /// `KEY…`, the bearer token of requests.
+    pub api_key: String,
+    /// Its Call Control application.
+    pub connection_id: String,
+    /// What its signing key is made of.
+    pub signing_seed: [u8; 32],
+    /// Dials a second, reckoned over five; more are refused with 429.
+    pub dps: u32,
+    /// Where webhooks go that the first address did not take.
+    pub failover_url: Option<String>,
+    /// How long the receiver of a webhook may take.
+    pub webhook_timeout: Duration,
+}
+
+impl TelnyxAccount {
+    /// With Telnyx's own defaults.
+    #[must_use]
+    pub fn new(api_key: impl Into<String>, connection_id: impl Into<String>) -> Self {
+        Self {
+            name: "telnyx".to_owned(),
+            api_key: api_key.into(),
+            connection_id: connection_id.into(),
+            signing_seed: [7; 32],
+            dps: 30,
+            failover_url: None,
+            webhook_timeout: Duration::from_secs(5),
+        }
+    }
+
+    /// The key that verifies its webhooks, as the portal shows it.
+    #[must_use]
+    pub fn public_key(&self) -> String {
+        SigningKey::new(&self.signing_seed).public_key()
+    }
+}
+
+/// One account at the simulated carrier.
+pub(crate) struct Front {
+    office: Arc<Office>,
+    name: String,
+    authorization: String,
+    connection_id: String,
+    key: SigningKey,
+    dps: u32,
+    failover_url: Option<String>,
+    webhook_timeout: Duration,
+    lines: Mutex<Lines>,
+    deliveries: Deliveries,
+}
+
+impl Front {
+    pub(crate) fn new(account: TelnyxAccount, office: Arc<Office>) -> Arc<Self> {
+        Arc::new(Self {
+            office,
+            name: account.name,
+            authorization: format!("Bearer {}", account.api_key),
+            connection_id: account.connection_id,
+            key: SigningKey::new(&account.signing_seed),
+            dps: account.dps,
+            failover_url: account.failover_url,
+            webhook_timeout: account.webhook_timeout,
+            lines: Mutex::default(),
+            deliveries: Deliveries::default(),
+        })
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Every Telnyx account of the simulator.
+#[derive(Clone)]
+pub(crate) struct Fronts(Arc<[Arc<Front>]>);
+
+impl Fronts {
+    /// The account whose key the request has.
+    fn admit(&self, headers: &HeaderMap) -> Result<Arc<Front>, ApiError> {
+        let given = headers
+            .get(header::AUTHORIZATION)
+            .map(axum::http::HeaderValue::as_bytes);
+        let front = self
+            .0
+            .iter()
+            .find(|front| given == Some(front.authorization.as_bytes()));
+        front.cloned().ok_or_else(|| {
+            let detail = "The required authentication headers were either invalid or not included in the request.";
+            ApiError::new(401, 10009, "Authentication failed", detail)
+        })
+    }
+
+    /// As [`Self::admit`], and not struck by the fault of look-ups.
+    fn admit_read(&self, headers: &HeaderMap, what: &str) -> Result<Arc<Front>, ApiError> {
+        let front = self.admit(headers)?;
+        if front.office.read_fails(&front.name, what) {
+            return Err(ApiError::internal());
+        }
+        Ok(front)
+    }
+}
+
+pub(crate) fn router(fronts: Vec<Arc<Front>>) -> Router {
+    Router::new()
+        .route("/v2/calls", post(calls::dial))
+        .route("/v2/calls/{control}", get(calls::status))
+        .route("/v2/calls/{control}/actions/hangup", post(actions::hangup))
+        .route("/v2/calls/{control}/actions/speak", post(actions::speak))
+        .route("/v2/calls/{control}/actions/gather", post(actions::gather))
+        .route(
+            "/v2/connections/{connection}/active_calls",
+            get(records::active_calls),
+        )
+        .route("/v2/call_events", get(records::call_events))
+        .route("/v2/webhook_deliveries", get(records::deliveries))
+        .with_state(Fronts(fronts.into()))
+}
