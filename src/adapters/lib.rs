@@ -6,5 +6,7 @@ pub mod amqp;
 pub mod carrier;
 pub mod local;
 pub mod mongo;
+mod page;
 pub mod sqlite;
 pub mod system;
+mod unreadable;

@@ -5,8 +5,12 @@ use serde::{Deserialize, Serialize};
 
 /// Steps a flow may have at most.
 pub const MAX_STEPS: usize = 20;
-/// Characters one sentence may have at most. A carrier takes the whole document inline up to 4,000.
+/// Characters one sentence may have at most.
 pub const MAX_TEXT: usize = 1_500;
+/// Characters the whole may have as a document: Twilio takes 4,000 inline.
+const MAX_DOCUMENT: usize = 3_900;
+/// What a step takes in it besides its words.
+const STEP: usize = 40;
 
 /// One thing done on the call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -65,6 +69,7 @@ impl Flow {
             return Err(format!("flow.steps needs 1 to {MAX_STEPS} steps"));
         }
         let mut total = 0;
+        let mut document = self.steps.len() * STEP;
         for (i, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Say {
@@ -72,16 +77,11 @@ impl Flow {
                     language,
                     voice,
                 } => {
-                    // As a carrier's XML document will have it.
-                    total += text
-                        .chars()
-                        .map(|c| {
-                            if matches!(c, '&' | '<' | '>' | '"' | '\'') {
-                                6
-                            } else {
-                                1
-                            }
-                        })
+                    total += written(text);
+                    document += [Some(text), language.as_ref(), voice.as_ref()]
+                        .into_iter()
+                        .flatten()
+                        .map(|text| written(text))
                         .sum::<usize>();
                     if [language, voice]
                         .into_iter()
@@ -111,6 +111,17 @@ impl Flow {
                 "flow.steps: all texts together may have {MAX_TEXT} characters (& < > and quotes count as 6)"
             ));
         }
+        if document > MAX_DOCUMENT {
+            return Err(format!(
+                "flow.steps: with their languages and voices the steps take {document} characters as a document, more than {MAX_DOCUMENT}"
+            ));
+        }
         Ok(())
     }
+}
+
+/// The characters a text takes in a carrier's XML document.
+fn written(text: &str) -> usize {
+    let special = |c: &char| matches!(c, '&' | '<' | '>' | '"' | '\'');
+    text.chars().count() + 5 * text.chars().filter(special).count()
 }

@@ -16,10 +16,19 @@ use crate::time::Timestamp;
 pub const MAX_VARS: usize = 64;
 /// Characters one variable may have.
 pub const MAX_VAR_LEN: usize = 2_000;
+/// Bytes the name of a variable may have.
+pub const MAX_VAR_NAME: usize = 200;
 /// The highest priority; 0 is the lowest and the default is 50.
 pub const MAX_PRIORITY: u8 = 99;
 /// The priority of a lead that names none.
 pub const DEFAULT_PRIORITY: u8 = 50;
+
+/// Whether a variable can have that name: not longer than [`MAX_VAR_NAME`], and without the
+/// character that no document can have in a name.
+#[must_use]
+pub fn is_var_name(name: &str) -> bool {
+    name.len() <= MAX_VAR_NAME && !name.contains('\0')
+}
 
 /// Where a lead stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

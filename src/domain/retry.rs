@@ -92,7 +92,7 @@ impl TryFrom<Draft> for RetryPolicy {
             if delays.is_empty() || delays.len() > 20 || delays.iter().any(|s| *s > MAX_DELAY_S) {
                 return Err(BadRetry::Delays(outcome.name()));
             }
-            if matches!(outcome, Outcome::Unwanted) && rule.max > 0 {
+            if outcome.is_final() && rule.max > 0 {
                 return Err(BadRetry::Final(outcome.name()));
             }
         }
@@ -158,6 +158,8 @@ const HOUR: u32 = 3600;
 const fn default_rule(outcome: Outcome) -> (&'static [u32], u32) {
     match outcome {
         Outcome::HumanConnected | Outcome::Answered | Outcome::Fax | Outcome::Unwanted => (&[], 0),
+        // It may have rung. Nobody is called again over that, unless a person asks for it.
+        Outcome::Unresolved => (&[], 0),
         // Two observations before a number is believed to be wrong: one carrier's 404 can be a
         // route gap.
         Outcome::InvalidNumber => (&[24 * HOUR], 1),
@@ -195,6 +197,7 @@ mod tests {
             (Outcome::Busy, 3, 3, Next::Never),
             (Outcome::HumanConnected, 1, 1, Next::Never),
             (Outcome::Unwanted, 1, 1, Next::Never),
+            (Outcome::Unresolved, 1, 1, Next::Never),
             (Outcome::Congestion, 5, 0, at(3600)),
             (Outcome::Congestion, 6, 0, Next::Never),
             (Outcome::Withdrawn, 900, 0, at(0)),
@@ -219,6 +222,10 @@ mod tests {
             (
                 r#"{"rules":{"unwanted":{"delays_s":[60],"max":1}}}"#,
                 "unwanted",
+            ),
+            (
+                r#"{"rules":{"unresolved":{"delays_s":[60],"max":1}}}"#,
+                "unresolved",
             ),
             (
                 r#"{"rules":{"sneeze":{"delays_s":[60],"max":1}}}"#,

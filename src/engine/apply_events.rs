@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use dialfleet_domain::call::{Attempt, CallEvent, Verdict};
+use dialfleet_domain::call::{Attempt, CallEvent, CallState, Verdict};
 use dialfleet_domain::id::{AttemptId, CallbackId, CarrierCallId};
 use dialfleet_domain::time::Timestamp;
 
 use crate::fleet::Fleet;
 use crate::message::CallEventMessage;
-use crate::port::carrier::CallStatus;
+use crate::port::carrier::{CallStatus, CommandStyle};
 use crate::port::store::{Answer, Callback, Cas, Inserted, SaveAttempt};
 use crate::todo;
 
@@ -146,23 +146,65 @@ pub(crate) fn apply_status(
     status: CallStatus,
     now: Timestamp,
 ) -> Verdict {
-    let event = event_of(call_id, status);
+    let Some(event) = event_of(call_id, status) else {
+        return step_ended(attempt, call_id, status, now);
+    };
     let current = attempt.current_leg().map(|(k, _)| k);
-    let verdict = if current == Some(leg) {
+    let named = attempt.legs.get(usize::from(leg));
+    let another = named
+        .and_then(|leg| leg.call_id.as_ref())
+        .is_some_and(|named| named != call_id);
+    let verdict = if current == Some(leg) && !another {
         attempt.apply(&event, now)
     } else {
         attempt.apply_stray(leg, &event, now)
     };
+    if another {
+        fleet.metrics.violation("double_dial");
+        tracing::error!(attempt = %attempt.id, call = %call_id, "a second call for one request");
+    }
+    if verdict == Verdict::Go(CallState::Answered) && is_commanded(fleet, attempt) {
+        attempt.next_step(call_id, 0, now);
+    }
     if verdict == Verdict::Zombie {
         fleet.metrics.zombie();
+        if status == CallStatus::Answered && attempt.state == CallState::Ended {
+            fleet.metrics.violation("answered_after_end");
+        }
         tracing::error!(attempt = %attempt.id, event = event.name(), "a sign of life after the end: hanging up");
     }
     verdict
 }
 
-fn event_of(call_id: &CarrierCallId, status: CallStatus) -> CallEvent {
-    let call_id = call_id.clone();
+/// Whether the carrier of the current leg waits to be told what to do after the answer.
+fn is_commanded(fleet: &Fleet, attempt: &Attempt) -> bool {
+    let carrier = attempt.current_leg().map(|(_, leg)| &leg.carrier);
+    carrier
+        .and_then(|id| fleet.carriers.get(id))
+        .is_some_and(|c| c.profile().capabilities.commands == CommandStyle::Commands)
+}
+
+fn step_ended(
+    attempt: &mut Attempt,
+    call_id: &CarrierCallId,
+    status: CallStatus,
+    now: Timestamp,
+) -> Verdict {
     match status {
+        CallStatus::StepEnded { step } => attempt.next_step(call_id, step.saturating_add(1), now),
+        CallStatus::Initiated
+        | CallStatus::Ringing
+        | CallStatus::Answered
+        | CallStatus::Party { .. }
+        | CallStatus::Ended { .. } => Verdict::Ignore,
+    }
+}
+
+/// `None` for what does not move the call.
+fn event_of(call_id: &CarrierCallId, status: CallStatus) -> Option<CallEvent> {
+    let call_id = call_id.clone();
+    Some(match status {
+        CallStatus::StepEnded { .. } => return None,
         CallStatus::Initiated => CallEvent::Initiated { call_id },
         CallStatus::Ringing => CallEvent::Ringing { call_id },
         CallStatus::Answered => CallEvent::Answered { call_id },
@@ -177,5 +219,5 @@ fn event_of(call_id: &CarrierCallId, status: CallStatus) -> CallEvent {
             duration_s,
             sip,
         },
-    }
+    })
 }

@@ -25,7 +25,7 @@ pub const MAX_SKEW: Duration = Duration::from_secs(2);
 pub async fn audit(fleet: &Fleet) -> Answer<()> {
     let used = fleet.store.slots_in_use().await?;
     let ids: Vec<CampaignId> = used.iter().map(|(id, _)| id.clone()).collect();
-    let campaigns = fleet.store.campaigns(&ids).await?;
+    let campaigns = fleet.campaigns(&ids).await?;
     let (mut slots, mut room) = (0, 0);
     for ((id, n), campaign) in used.iter().zip(campaigns) {
         slots += u64::from(*n);
@@ -60,41 +60,35 @@ pub async fn audit(fleet: &Fleet) -> Answer<()> {
     Ok(())
 }
 
-/// The first sign of life of a process that dials: takes its share, and leaves the carriers alone until
-/// the others have taken theirs, so that all shares together never exceed the rate.
+/// Sets this process's time by the store's, and raises the alarm over documents that cannot be read.
+/// Returns the store's time, and how far the wall clock is off.
 ///
 /// # Errors
 /// The store failed.
-pub async fn join(fleet: &Fleet, roles: &[&str]) -> Answer<()> {
-    let agrees = beat(fleet, roles, fleet.clock.now()).await?;
-    let alone = dialers(fleet, fleet.store.clock().await?).await? <= 1;
-    if !alone || !agrees {
-        for carrier in fleet.carriers.keys() {
-            fleet.pace.rest(carrier, PERIOD + Duration::from_secs(1));
-        }
+pub async fn look_around(fleet: &Fleet) -> Answer<(Timestamp, Duration)> {
+    for bad in fleet.store.unreadable() {
+        fleet.metrics.violation("corrupt");
+        tracing::error!(
+            what = bad.what,
+            id = bad.id,
+            why = bad.why,
+            "a stored document cannot be read and is passed over until it is repaired"
+        );
     }
-    Ok(())
+    let (asked, before) = (fleet.clock.uptime(), fleet.clock.own());
+    let there = fleet.store.clock().await?;
+    let after = fleet.clock.own();
+    fleet.clock.set(there, asked);
+    // Within the round trip nobody can tell.
+    Ok((there, before.since(there).max(there.since(after))))
 }
 
-async fn dialers(fleet: &Fleet, now: Timestamp) -> Answer<usize> {
-    let alive = fleet.store.workers(now - GONE).await?;
-    Ok(alive
-        .iter()
-        .filter(|w| w.roles.iter().any(|r| r == "dial"))
-        .count())
-}
-
-/// Says that this process is alive, and takes its share of the carriers' rates among those that
-/// dial. Returns whether this process's clock agrees with the store's.
+/// Says that this process is alive. Returns whether its clock agrees with the store's.
 ///
 /// # Errors
 /// The store failed.
 pub async fn beat(fleet: &Fleet, roles: &[&str], started_at: Timestamp) -> Answer<bool> {
-    let before = fleet.clock.now();
-    let there = fleet.store.clock().await?;
-    let after = fleet.clock.now();
-    // Within the round trip nobody can tell.
-    let skew = before.since(there).max(there.since(after));
+    let (there, skew) = look_around(fleet).await?;
     let agrees = skew <= MAX_SKEW;
     if !agrees {
         let skew_ms = u64::try_from(skew.as_millis()).unwrap_or(u64::MAX);
@@ -113,7 +107,6 @@ pub async fn beat(fleet: &Fleet, roles: &[&str], started_at: Timestamp) -> Answe
         beat_at: there,
     };
     fleet.store.beat(&beat).await?;
-    fleet.pace.share_among(dialers(fleet, there).await?);
     Ok(agrees)
 }
 
@@ -121,5 +114,8 @@ pub async fn beat(fleet: &Fleet, roles: &[&str], started_at: Timestamp) -> Answe
 pub(crate) fn stand_down(fleet: &Fleet) {
     for carrier in fleet.carriers.keys() {
         fleet.pace.rest(carrier, PERIOD * 3);
+    }
+    if let Some(dialer) = &fleet.dialer {
+        dialer.stand_down(fleet.clock.uptime() + PERIOD * 3);
     }
 }

@@ -1,8 +1,12 @@
 //! Step 0 of the dial protocol: a token before anything else. One ring of waiting slots per carrier
 //! and one loop that serves it.
+//!
+//! The dialer is open while this process may dial. When it closes (the process stops, or stands down
+//! for a while) what waits goes back to the queue at once: a slot that waits here, where nobody fills
+//! it, is a slot that nobody fills.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dialfleet_domain::campaign::Campaign;
@@ -10,11 +14,11 @@ use dialfleet_domain::id::{CampaignId, CarrierId};
 use dialfleet_domain::routing::route;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::fill_slot::{Filled, candidates, fill_slot};
 use crate::fleet::Fleet;
-use crate::message::{FillSlot, Payload};
+use crate::message::FillSlot;
 use crate::pace::Token;
 use crate::ring::Ring;
 
@@ -26,9 +30,10 @@ const MAX_OFFERS: usize = 10_000;
 const HOLD: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 /// The waiting slots of this process.
-#[derive(Default)]
 pub struct Dialer {
     inner: Mutex<Inner>,
+    /// Written with `inner` locked, so that nothing slips in while it closes.
+    open: watch::Sender<bool>,
     offered: Notify,
     waiting: BTreeMap<CarrierId, Notify>,
 }
@@ -39,6 +44,7 @@ struct Inner {
     rings: BTreeMap<CarrierId, Ring>,
     hold: Duration,
     hold_until: Duration,
+    down_until: Duration,
 }
 
 impl Dialer {
@@ -50,32 +56,79 @@ impl Dialer {
             .map(|c| (c.clone(), Notify::new()))
             .collect();
         Self {
+            inner: Mutex::default(),
+            open: watch::Sender::new(true),
+            offered: Notify::new(),
             waiting,
-            ..Self::default()
         }
     }
 
     /// Hands a free slot over. Dropped when too many wait; the planner offers it again.
-    pub fn offer(&self, fill: FillSlot) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    ///
+    /// # Errors
+    /// This process does not dial now: the slot is for somebody else.
+    pub fn offer(&self, fill: FillSlot) -> Result<(), FillSlot> {
+        let mut inner = self.lock();
+        if !*self.open.borrow() {
+            return Err(fill);
+        }
         if inner.offers.len() < MAX_OFFERS {
             inner.offers.push(fill);
             self.offered.notify_one();
         }
+        Ok(())
+    }
+
+    /// Closes until `until` (uptime), at least: this process may not dial before.
+    pub(crate) fn stand_down(&self, until: Duration) {
+        let mut inner = self.lock();
+        inner.down_until = inner.down_until.max(until);
+        self.open.send_replace(false);
+    }
+
+    /// Waits until it is open, or until it is closed.
+    pub async fn until(&self, open: bool) {
+        // The sender is ours, so the channel cannot close.
+        let _ = self.open.subscribe().wait_for(|now| *now == open).await;
+    }
+
+    /// Opens, unless it stands down for a while longer; then returns for how long.
+    fn try_open(&self, now: Duration) -> Option<Duration> {
+        let inner = self.lock();
+        let left = inner
+            .down_until
+            .checked_sub(now)
+            .filter(|left| !left.is_zero());
+        if left.is_none() {
+            self.open.send_replace(true);
+        }
+        left
+    }
+
+    /// Closes, and returns everything that waits.
+    fn close(&self) -> Vec<FillSlot> {
+        let mut inner = self.lock();
+        self.open.send_replace(false);
+        let mut left = std::mem::take(&mut inner.offers);
+        for ring in inner.rings.values_mut() {
+            left.extend(std::iter::from_fn(|| ring.take()));
+        }
+        left
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_offers(&self) -> Vec<FillSlot> {
-        std::mem::take(
-            &mut self
-                .inner
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .offers,
-        )
+        std::mem::take(&mut self.lock().offers)
     }
 
-    fn park(&self, carrier: &CarrierId, fill: FillSlot, weight: u32) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+    fn park(&self, carrier: &CarrierId, fill: FillSlot, weight: u32) -> Result<(), FillSlot> {
+        let mut inner = self.lock();
+        if !*self.open.borrow() {
+            return Err(fill);
+        }
         inner
             .rings
             .entry(carrier.clone())
@@ -84,38 +137,25 @@ impl Dialer {
         if let Some(bell) = self.waiting.get(carrier) {
             bell.notify_one();
         }
+        Ok(())
     }
 
     fn next(&self, carrier: &CarrierId) -> Option<FillSlot> {
-        self.inner
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .rings
-            .get_mut(carrier)?
-            .take()
+        self.lock().rings.get_mut(carrier)?.take()
     }
 
     fn has_waiting(&self, carrier: &CarrierId) -> bool {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.lock();
         inner
             .rings
             .get(carrier)
             .is_some_and(|ring| !ring.is_empty())
     }
 
-    fn drain(&self) -> Vec<FillSlot> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut left = std::mem::take(&mut inner.offers);
-        for ring in inner.rings.values_mut() {
-            left.extend(std::iter::from_fn(|| ring.take()));
-        }
-        left
-    }
-
     /// A fence came too late: this process or its store is overloaded, so it waits before the next
     /// fill, twice as long each time, and forgets it after a success.
     fn after(&self, fleet: &Fleet, filled: &Filled) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
         match filled {
             Filled::Fenced => {
                 inner.hold = (inner.hold * 2).clamp(HOLD.0, HOLD.1);
@@ -130,39 +170,53 @@ impl Dialer {
             | Filled::SlotBusy
             | Filled::Closed
             | Filled::NoCarrier
+            | Filled::Stopping
             | Filled::StoreOut => {}
         }
     }
 
     fn held_for(&self, fleet: &Fleet) -> Duration {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.lock();
         inner.hold_until.saturating_sub(fleet.clock.uptime())
     }
 }
 
-/// Serves the dialer of this process until it is told to stop; then lets the fills under way finish
-/// and gives the waiting slots back to the queue.
+/// Serves the dialer of this process until it is told to stop; then gives the waiting slots back to
+/// the queue, while the fills under way finish.
 pub async fn run(fleet: &Fleet) {
     let Some(dialer) = &fleet.dialer else { return };
-    let sort = sort_offers(fleet, dialer);
     let lanes =
         futures_util::future::join_all(fleet.carriers.keys().map(|c| serve(fleet, dialer, c)));
-    futures_util::future::join(sort, lanes).await;
-    let left = dialer.drain();
-    if !left.is_empty() {
-        let messages = left
-            .iter()
-            .map(|f| f.message(format!("{}/{}", f.campaign, f.slot)))
-            .collect();
-        let failed = fleet
-            .queue
-            .publish(messages)
-            .await
-            .into_iter()
-            .filter(Result::is_err)
-            .count();
-        tracing::info!(slots = left.len(), failed, "gave waiting slots back");
+    futures_util::future::join3(keep(fleet, dialer), sort_offers(fleet, dialer), lanes).await;
+}
+
+/// Opens and closes.
+async fn keep(fleet: &Fleet, dialer: &Dialer) {
+    loop {
+        let left = dialer.try_open(fleet.clock.uptime());
+        let on = match left {
+            Some(left) => fleet.pause(left).await,
+            None => tokio::select! {
+                biased;
+                () = fleet.stopping.cancelled() => false,
+                () = dialer.until(false) => true,
+            },
+        };
+        give_back(fleet, dialer.close()).await;
+        if !on {
+            return;
+        }
     }
+}
+
+/// Gives slots that wait here to whoever listens on `dial`.
+async fn give_back(fleet: &Fleet, left: Vec<FillSlot>) {
+    if left.is_empty() {
+        return;
+    }
+    let slots = left.len();
+    let failed = fleet.publish_slots(left).await;
+    tracing::info!(slots, failed, "gave waiting slots back");
 }
 
 /// Sorts offered slots into the rings. A campaign that cannot dial is dropped here already.
@@ -174,10 +228,11 @@ async fn sort_offers(fleet: &Fleet, dialer: &Dialer) {
             () = dialer.offered.notified() => {}
         }
         let offers = dialer.take_offers();
+        let mut refused = Vec::new();
         let mut ids: Vec<CampaignId> = offers.iter().map(|fill| fill.campaign.clone()).collect();
         ids.sort();
         ids.dedup();
-        let campaigns = match fleet.store.campaigns(&ids).await {
+        let campaigns = match fleet.campaigns(&ids).await {
             Ok(campaigns) => campaigns,
             Err(error) => {
                 tracing::warn!(%error, "free slots were dropped; the planner will find them");
@@ -193,12 +248,15 @@ async fn sort_offers(fleet: &Fleet, dialer: &Dialer) {
                 continue;
             };
             match lane_of(fleet, campaign) {
-                Some(carrier) => dialer.park(&carrier, fill, campaign.weight),
+                Some(carrier) => {
+                    refused.extend(dialer.park(&carrier, fill, campaign.weight).err());
+                }
                 None => {
                     tracing::warn!(campaign = %campaign.id, "none of the campaign's carriers is configured")
                 }
             }
         }
+        give_back(fleet, refused).await;
     }
 }
 
@@ -269,5 +327,8 @@ async fn serve(fleet: &Fleet, dialer: &Dialer, carrier: &CarrierId) {
 async fn dial(fleet: &Fleet, dialer: &Dialer, fill: FillSlot, token: Token) {
     let filled = fill_slot(fleet, &fill, token).await;
     dialer.after(fleet, &filled);
+    if filled == Filled::Stopping {
+        fleet.hand_off(fill.clone()).await;
+    }
     tracing::debug!(campaign = %fill.campaign, slot = fill.slot, ?filled, "slot");
 }

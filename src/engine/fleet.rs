@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialfleet_domain::call::{Attempt, Verdict};
+use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::id::{AttemptId, CampaignId, CarrierId, TenantId, WorkerId};
 use dialfleet_runtime::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,8 @@ use crate::dialer::Dialer;
 use crate::message::{FillSlot, Payload};
 use crate::pace::Pace;
 use crate::port::store::{Answer, Cas, SaveAttempt};
-use crate::port::{Carrier, Clock, Entropy, Queue, Store};
+use crate::port::{Carrier, Entropy, Queue, Store};
+use crate::time::FleetClock;
 use crate::token::CallbackKeys;
 
 /// Tries of a compare-and-set before we believe that something is wrong. Each loss means that
@@ -50,8 +52,8 @@ pub struct Fleet {
     pub queue: Arc<dyn Queue>,
     /// The configured carriers.
     pub carriers: BTreeMap<CarrierId, Arc<dyn Carrier>>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
+    /// Time, by the store's clock.
+    pub clock: FleetClock,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
     /// Counters.
@@ -120,10 +122,7 @@ impl Fleet {
     ///
     /// # Errors
     /// The store failed.
-    pub async fn campaign(
-        &self,
-        id: &CampaignId,
-    ) -> Answer<Option<dialfleet_domain::campaign::Campaign>> {
+    pub async fn campaign(&self, id: &CampaignId) -> Answer<Option<Campaign>> {
         Ok(self
             .store
             .campaigns(std::slice::from_ref(id))
@@ -132,23 +131,59 @@ impl Fleet {
             .flatten())
     }
 
+    /// Reads campaigns, in order, with gaps. One that cannot be read is a gap too: nothing is dialed for
+    /// it, and the others go on.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(crate) async fn campaigns(&self, ids: &[CampaignId]) -> Answer<Vec<Option<Campaign>>> {
+        match self.store.campaigns(ids).await {
+            Err(error) if error.is_corrupt() => {}
+            answer => return answer,
+        }
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            found.push(match self.campaign(id).await {
+                Err(error) if error.is_corrupt() => None,
+                answer => answer?,
+            });
+        }
+        Ok(found)
+    }
+
     /// Sends a free slot on: to the dialer of this process, or to whoever listens on `dial`. May be
     /// lost: the planner's scan finds every free slot again.
     pub async fn hand_off(&self, fill: FillSlot) {
-        if let Some(dialer) = self
-            .dialer
-            .as_ref()
-            .filter(|_| !self.stopping.is_cancelled())
+        let refused = match &self.dialer {
+            Some(dialer) => dialer.offer(fill).err(),
+            None => Some(fill),
+        };
+        if let Some(fill) = refused {
+            self.publish_slots(vec![fill]).await;
+        }
+    }
+
+    /// Offers free slots to whoever listens on `dial`. Returns how many were not taken.
+    pub(crate) async fn publish_slots(&self, fills: Vec<FillSlot>) -> usize {
+        let messages = fills
+            .into_iter()
+            .map(|fill| {
+                let id = format!("{}/{}", fill.campaign, fill.slot);
+                fill.message(id)
+            })
+            .collect();
+        let mut failed = 0;
+        for error in self
+            .queue
+            .publish(messages)
+            .await
+            .into_iter()
+            .filter_map(Result::err)
         {
-            dialer.offer(fill);
-            return;
+            failed += 1;
+            tracing::warn!(%error, "a free slot could not be published; the planner will find it");
         }
-        let id = format!("{}/{}", fill.campaign, fill.slot);
-        for answer in self.queue.publish(vec![fill.message(id)]).await {
-            if let Err(error) = answer {
-                tracing::warn!(%error, "a free slot could not be published; the planner will find it");
-            }
-        }
+        failed
     }
 
     /// Waits, unless this process is to stop first. Returns whether it may go on.

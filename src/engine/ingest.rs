@@ -4,26 +4,27 @@ use dialfleet_domain::campaign::{Campaign, CampaignState};
 use dialfleet_domain::id::{CampaignId, ImportId, LeadId, TenantId};
 use dialfleet_domain::import::{Import, ImportState, RowError, Tally};
 use dialfleet_domain::lead::{
-    DEFAULT_PRIORITY, Lead, LeadState, MAX_PRIORITY, MAX_VAR_LEN, MAX_VARS, Source,
+    DEFAULT_PRIORITY, Lead, LeadState, MAX_PRIORITY, MAX_VAR_LEN, MAX_VAR_NAME, MAX_VARS, Source,
+    is_var_name,
 };
 use dialfleet_domain::phone::{E164, zones::zones_of};
 use dialfleet_domain::schedule::Zone;
 use dialfleet_domain::time::Timestamp;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::time::Duration;
 use thiserror::Error;
 
 use crate::fleet::Fleet;
+use crate::import::finish_if_complete;
 use crate::intake::{self, BadRow, Format, Unusable};
 use crate::message::{BatchOf, LeadBatch, LeadRow, MAX_BATCH, Payload, Written};
+use crate::port::queue::PublishError;
 use crate::port::store::{CampaignChange, LeadInserted, StoreError};
 
 /// Batches published at once.
 const BATCHES_AT_ONCE: usize = 8;
-
-/// A file that was not read to its end by then has lost its reader. Rows of it that come later all
-/// the same are taken, and wake a campaign that is done.
-const IMPORT_LOST: Duration = Duration::from_secs(15 * 60);
+/// A batch with so many bytes of leads takes no more of them: brokers refuse large messages.
+const FULL_BATCH: usize = 1024 * 1024;
 
 /// Why an import was not taken.
 #[derive(Debug, Error)]
@@ -41,6 +42,9 @@ pub enum ImportError {
     /// again is safe, because every row has the same reference as before.
     #[error("the queue did not take the rows; send the file again")]
     Queue,
+    /// There is no room for the rows. The same holds as for [`ImportError::Queue`].
+    #[error("{0}; make room and send the file again")]
+    NoRoom(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -77,6 +81,7 @@ pub async fn import_file(
         unreadable: 0,
         refused: None,
         created_at: now,
+        heard_at: None,
         done_at: None,
     };
     let rows = match intake::open(bytes, format) {
@@ -94,10 +99,13 @@ pub async fn import_file(
         // Nothing more will come of it: an import that stays open would keep its campaign from
         // ever being done.
         let why = Some(error.to_string());
-        fleet
+        let ended = fleet
             .store
             .end_import(&import.id, ImportState::Refused, why, fleet.clock.now())
-            .await?;
+            .await;
+        if let Err(error) = ended {
+            tracing::warn!(%error, import = %import.id, "a failed import could not be ended");
+        }
         return Err(error);
     }
     Ok(fleet.store.import(&import.id).await?.unwrap_or(import))
@@ -115,12 +123,16 @@ async fn publish_rows(
         let mut bad = Vec::new();
         while messages.len() < BATCHES_AT_ONCE {
             let mut leads = Vec::with_capacity(MAX_BATCH);
+            let mut bytes = 0;
             for row in rows.by_ref() {
                 match row {
-                    Ok(row) => leads.push(row),
+                    Ok(row) => {
+                        bytes += row.bytes();
+                        leads.push(row);
+                    }
                     Err(row) => bad.push(row_error(&import.id, row)),
                 }
-                if leads.len() == MAX_BATCH || bad.len() >= MAX_BATCH {
+                if leads.len() == MAX_BATCH || bad.len() >= MAX_BATCH || bytes >= FULL_BATCH {
                     break;
                 }
             }
@@ -147,14 +159,15 @@ async fn publish_rows(
         if messages.is_empty() && bad.is_empty() {
             break;
         }
-        if fleet
-            .queue
-            .publish(messages)
-            .await
-            .iter()
-            .any(Result::is_err)
-        {
-            return Err(ImportError::Queue);
+        for answer in fleet.queue.publish(messages).await {
+            match answer {
+                Ok(()) => {}
+                Err(PublishError::NoRoom(why)) => return Err(ImportError::NoRoom(why)),
+                Err(error @ (PublishError::Refused(_) | PublishError::Unconfirmed)) => {
+                    tracing::warn!(%error, import = %import.id, "rows were not taken");
+                    return Err(ImportError::Queue);
+                }
+            }
         }
     }
     fleet
@@ -163,51 +176,6 @@ async fn publish_rows(
         .await?;
     finish_if_complete(fleet, &import.id).await?;
     Ok(())
-}
-
-async fn finish_if_complete(fleet: &Fleet, id: &ImportId) -> Result<(), StoreError> {
-    if let Some(import) = fleet.store.import(id).await?
-        && import.state == ImportState::Open
-        && import.is_complete()
-    {
-        fleet
-            .store
-            .end_import(id, ImportState::Done, None, fleet.clock.now())
-            .await?;
-        fleet
-            .store
-            .wake(&[(import.campaign, fleet.clock.now())])
-            .await?;
-    }
-    Ok(())
-}
-
-/// Whether leads of a campaign may still be on their way. Ends imports that nobody ends any more: the
-/// process that read the file died, or could not say how it went.
-pub(crate) async fn expects_leads(
-    fleet: &Fleet,
-    campaign: &CampaignId,
-) -> Result<bool, StoreError> {
-    if !fleet.store.has_open_import(campaign).await? {
-        return Ok(false);
-    }
-    let now = fleet.clock.now();
-    for import in fleet.store.list_imports(campaign, 100).await? {
-        if import.state != ImportState::Open {
-            continue;
-        }
-        if import.is_complete() {
-            finish_if_complete(fleet, &import.id).await?;
-        } else if import.batches.is_none() && now.since(import.created_at) > IMPORT_LOST {
-            let why = "it was interrupted; send the file again".to_owned();
-            tracing::warn!(import = %import.id, why);
-            fleet
-                .store
-                .end_import(&import.id, ImportState::Refused, Some(why), now)
-                .await?;
-        }
-    }
-    fleet.store.has_open_import(campaign).await
 }
 
 fn row_error(import: &ImportId, bad: BadRow) -> RowError {
@@ -256,14 +224,27 @@ pub async fn ingest(
         )));
     }
     let of = match &batch.import {
-        Some(of) => of.clone(),
         None => direct_import(fleet, &campaign, message_id).await?,
+        Some(of) => {
+            let import = fleet.store.import(&of.id).await?;
+            if import.is_none_or(|import| import.campaign != campaign.id) {
+                return Ok(Ingested::Park(format!(
+                    "the campaign {} has no import {}",
+                    batch.campaign, of.id
+                )));
+            }
+            of.clone()
+        }
     };
     let now = fleet.clock.now();
     let mut leads = Vec::with_capacity(batch.leads.len());
     let mut errors = Vec::new();
     for (position, row) in (1..).zip(&batch.leads) {
-        let line = row.line.unwrap_or(position);
+        // Only a file of ours has lines; a customer's own message has positions.
+        let line = row.line.filter(|_| batch.import.is_some());
+        let line = line
+            .filter(|line| i64::try_from(*line).is_ok())
+            .unwrap_or(position);
         match lead_of(
             &campaign,
             row,
@@ -320,7 +301,11 @@ pub async fn ingest(
         reopen(fleet, &campaign.id).await?;
     }
     fleet.store.insert_row_errors(&errors).await?;
-    fleet.store.tally_import(&of.id, of.batch, tally).await?;
+    let now = fleet.clock.now();
+    fleet
+        .store
+        .tally_import(&of.id, of.batch, tally.clone(), now)
+        .await?;
     finish_if_complete(fleet, &of.id).await?;
     fleet.metrics.lead_rows("accepted", tally.accepted);
     fleet.metrics.lead_rows("duplicate", tally.duplicate);
@@ -361,8 +346,11 @@ async fn direct_import(
     message_id: &str,
 ) -> Result<BatchOf, StoreError> {
     let now = fleet.clock.now();
-    let id = ImportId::parse(format!("imp_direct_{message_id}"))
-        .unwrap_or_else(|_| ImportId::mint(now, fleet.entropy.id_bits()));
+    let id = ImportId::parse(format!("imp_direct_{message_id}")).unwrap_or_else(|_| {
+        // Always the same one: a redelivery must find its own import.
+        let bits = Sha256::digest(message_id);
+        ImportId::mint(Timestamp::default(), std::array::from_fn(|i| bits[i]))
+    });
     let import = Import {
         id: id.clone(),
         tenant: campaign.tenant.clone(),
@@ -373,6 +361,7 @@ async fn direct_import(
         unreadable: 0,
         refused: None,
         created_at: now,
+        heard_at: None,
         done_at: None,
     };
     fleet.store.insert_import(&import).await?;
@@ -419,11 +408,13 @@ fn lead_of(
         || row
             .vars
             .iter()
-            .any(|(k, v)| k.len() > 200 || v.chars().count() > MAX_VAR_LEN)
+            .any(|(k, v)| !is_var_name(k) || v.chars().count() > MAX_VAR_LEN)
     {
         return Err(bad(
             "bad_vars",
-            format!("a lead has at most {MAX_VARS} variables of {MAX_VAR_LEN} characters"),
+            format!(
+                "a lead has at most {MAX_VARS} variables of {MAX_VAR_LEN} characters, with names of {MAX_VAR_NAME} bytes"
+            ),
         ));
     }
     Ok(Lead {

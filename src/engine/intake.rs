@@ -2,11 +2,16 @@
 //!
 //! A file is refused whole only when no row of it can be trusted: it is empty, not text, or its
 //! header names no phone column. Everything else is a matter of single rows.
+//!
+//! What is held besides the file's text is one row, at most [`MAX_ROW`] long, whatever is in it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use dialfleet_domain::lead::{MAX_VAR_LEN, MAX_VARS};
+use csv_core::ReadRecordResult;
+use dialfleet_domain::lead::{MAX_VAR_LEN, MAX_VAR_NAME, MAX_VARS, is_var_name};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -14,8 +19,12 @@ use crate::message::{LeadRow, Written};
 
 /// Bytes a file may have.
 pub const MAX_FILE: usize = 64 * 1024 * 1024;
+/// Bytes a row may have: more than any good one, also with all its letters written as escapes.
+pub const MAX_ROW: usize = 2 * 1024 * 1024;
 /// Columns a file may have.
 const MAX_COLUMNS: usize = MAX_VARS + 4;
+/// Fields of a row that are read, to say how many there are.
+const MAX_FIELDS: usize = 1_024;
 
 /// Why a file is refused whole.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -43,6 +52,11 @@ pub enum Unusable {
     /// Too many columns.
     #[error("the header has more than {MAX_COLUMNS} columns")]
     TooManyColumns,
+    /// A name that is none.
+    #[error(
+        "the header has a column name of more than {MAX_VAR_NAME} bytes; is a quote not closed?"
+    )]
+    BadName,
     /// Larger than we take.
     #[error("the file is larger than {} MiB; split it", MAX_FILE / 1024 / 1024)]
     TooLarge,
@@ -96,11 +110,15 @@ fn decode(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Unusable> {
         char::decode_utf16(units)
             .collect::<Result<String, _>>()
             .map_err(|_| Unusable::NotText)
+            .and_then(|text| match bytes.len() % 2 {
+                0 => Ok(text.into_bytes()),
+                _ => Err(Unusable::NotText),
+            })
     };
     match bytes {
         [0xEF, 0xBB, 0xBF, rest @ ..] => Ok(Cow::Borrowed(rest)),
-        [0xFF, 0xFE, rest @ ..] => Ok(Cow::Owned(utf16(rest, u16::from_le_bytes)?.into_bytes())),
-        [0xFE, 0xFF, rest @ ..] => Ok(Cow::Owned(utf16(rest, u16::from_be_bytes)?.into_bytes())),
+        [0xFF, 0xFE, rest @ ..] => Ok(Cow::Owned(utf16(rest, u16::from_le_bytes)?)),
+        [0xFE, 0xFF, rest @ ..] => Ok(Cow::Owned(utf16(rest, u16::from_be_bytes)?)),
         // A NUL in the beginning: UTF-16 without its mark, a spreadsheet's own format, an archive.
         _ if bytes.iter().take(4096).any(|b| *b == 0) || bytes.starts_with(b"PK\x03\x04") => {
             Err(Unusable::NotText)
@@ -110,47 +128,26 @@ fn decode(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Unusable> {
 }
 
 fn csv_rows(text: Cow<'_, [u8]>) -> Result<Rows<'_>, Unusable> {
-    let first_line = text
-        .split(|b| *b == b'\n')
-        .find(|l| !l.trim_ascii().is_empty())
-        .unwrap_or_default();
-    let delimiter = [b',', b';', b'\t']
-        .into_iter()
-        .max_by_key(|d| (first_line.iter().filter(|b| *b == d).count(), *d == b','))
-        .unwrap_or(b',');
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(delimiter)
-        .flexible(true)
-        .has_headers(false)
-        .from_reader(std::io::Cursor::new(text));
-    let mut header = csv::ByteRecord::new();
-    if !reader
-        .read_byte_record(&mut header)
-        .map_err(|_| Unusable::NotText)?
-    {
-        return Err(Unusable::Empty);
-    }
-    let columns = columns(&header)?;
-    let mut record = csv::ByteRecord::new();
-    let mut lines = Lines::default();
+    let mut records = Records::new(text);
+    let columns = match records.read() {
+        None => return Err(Unusable::Empty),
+        Some((_, Err(TooLong))) => return Err(Unusable::TooManyColumns),
+        Some((_, Ok(header))) => columns(&header)?,
+    };
     let mut rows = std::iter::from_fn(move || {
         loop {
-            let read = reader.read_byte_record(&mut record);
-            let position = match &read {
-                Ok(_) => record.position(),
-                Err(error) => error.position(),
-            };
-            let start = position.and_then(|p| usize::try_from(p.byte()).ok());
-            let line = lines.line_at(reader.get_ref().get_ref(), start.unwrap_or(0));
-            match read {
-                Ok(false) => return None,
-                Ok(true) if record.iter().all(|field| field.trim_ascii().is_empty()) => {}
-                Ok(true) => return Some(row(&columns, &record, line)),
-                Err(_) => {
-                    let message = "the row cannot be read as CSV".to_owned();
+            let (line, fields) = records.read()?;
+            match fields {
+                Ok(fields) if fields.iter().all(|field| field.trim_ascii().is_empty()) => {}
+                Ok(fields) => return Some(row(&columns, &fields, line)),
+                Err(TooLong) => {
+                    let message = format!(
+                        "the row is longer than {} MiB or has more than {MAX_FIELDS} fields; is a quote not closed?",
+                        MAX_ROW / 1024 / 1024
+                    );
                     return Some(Err(BadRow {
                         line,
-                        code: "unreadable",
+                        code: "row_too_long",
                         message,
                     }));
                 }
@@ -164,12 +161,82 @@ fn csv_rows(text: Cow<'_, [u8]>) -> Result<Rows<'_>, Unusable> {
     Ok(Box::new(rows))
 }
 
-/// Counts lines as an editor shows them. The reader's own count lags behind at CRLF, whose second
-/// half it takes together with the next record.
+/// A record that does not fit.
+struct TooLong;
+
+/// The records of a CSV text, read into room of a fixed size.
+struct Records<'a> {
+    text: Cow<'a, [u8]>,
+    at: usize,
+    parser: csv_core::Reader,
+    room: Vec<u8>,
+    ends: Vec<usize>,
+    lines: Lines,
+}
+
+impl<'a> Records<'a> {
+    fn new(text: Cow<'a, [u8]>) -> Self {
+        let first_line = text
+            .split(|b| matches!(b, b'\r' | b'\n'))
+            .find(|l| !l.trim_ascii().is_empty())
+            .unwrap_or_default();
+        let delimiter = [b',', b';', b'\t']
+            .into_iter()
+            .max_by_key(|d| (first_line.iter().filter(|b| *b == d).count(), *d == b','))
+            .unwrap_or(b',');
+        Self {
+            at: 0,
+            parser: csv_core::ReaderBuilder::new().delimiter(delimiter).build(),
+            room: vec![0; MAX_ROW.min(text.len())],
+            ends: vec![0; MAX_FIELDS],
+            lines: Lines::default(),
+            text,
+        }
+    }
+
+    /// The next record with its line; `None` at the end.
+    fn read(&mut self) -> Option<(u64, Result<Vec<&[u8]>, TooLong>)> {
+        let line = self.lines.line_at(&self.text, self.at);
+        let (mut filled, mut fields) = (0, 0);
+        let mut fits = true;
+        loop {
+            let (read, input, output, ends) = self.parser.read_record(
+                &self.text[self.at..],
+                &mut self.room[filled..],
+                &mut self.ends[fields..],
+            );
+            self.at += input;
+            filled += output;
+            fields += ends;
+            match read {
+                // The text is whole: asked once more, with nothing left, it says how it ends.
+                ReadRecordResult::InputEmpty => {}
+                // Read on to its end, and forget it.
+                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
+                    (filled, fields, fits) = (0, 0, false);
+                }
+                ReadRecordResult::Record => break,
+                ReadRecordResult::End => return None,
+            }
+        }
+        if !fits {
+            return Some((line, Err(TooLong)));
+        }
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let fields = starts
+            .zip(&self.ends[..fields])
+            .map(|(start, end)| &self.room[start..*end])
+            .collect();
+        Some((line, Ok(fields)))
+    }
+}
+
+/// Counts lines as an editor shows them, whatever ends them. The parser's own count lags behind at
+/// CRLF, whose second half it takes together with the next record.
 #[derive(Default)]
 struct Lines {
     counted_to: usize,
-    newlines: u64,
+    ends: u64,
 }
 
 impl Lines {
@@ -181,14 +248,19 @@ impl Lines {
                 .iter()
                 .take_while(|b| matches!(b, b'\r' | b'\n'))
                 .count();
-        let passed = text.get(self.counted_to..start).unwrap_or_default();
-        self.newlines += passed.iter().map(|b| u64::from(*b == b'\n')).sum::<u64>();
-        self.counted_to = self.counted_to.max(start);
-        self.newlines + 1
+        let passed = self.counted_to..start.max(self.counted_to);
+        let is_end = |i: &usize| match text[*i] {
+            b'\n' => true,
+            b'\r' => text.get(i + 1) != Some(&b'\n'),
+            _ => false,
+        };
+        self.ends += passed.clone().filter(is_end).map(|_| 1).sum::<u64>();
+        self.counted_to = passed.end;
+        self.ends + 1
     }
 }
 
-fn columns(header: &csv::ByteRecord) -> Result<Vec<String>, Unusable> {
+fn columns(header: &[&[u8]]) -> Result<Vec<String>, Unusable> {
     if header.len() > MAX_COLUMNS {
         return Err(Unusable::TooManyColumns);
     }
@@ -201,6 +273,9 @@ fn columns(header: &csv::ByteRecord) -> Result<Vec<String>, Unusable> {
             .into_iter()
             .find(|k| name.eq_ignore_ascii_case(k));
         let name = known.unwrap_or(name).to_owned();
+        if !is_var_name(&name) {
+            return Err(Unusable::BadName);
+        }
         if name.is_empty() {
             // Spreadsheets leave empty columns at the right; anywhere else it is a mistake.
             if header.iter().skip(i).all(|f| f.trim_ascii().is_empty()) {
@@ -220,7 +295,7 @@ fn columns(header: &csv::ByteRecord) -> Result<Vec<String>, Unusable> {
     }
 }
 
-fn row(columns: &[String], record: &csv::ByteRecord, line: u64) -> Result<LeadRow, BadRow> {
+fn row(columns: &[String], record: &[&[u8]], line: u64) -> Result<LeadRow, BadRow> {
     let bad = |code, message| {
         Err(BadRow {
             line,
@@ -309,41 +384,45 @@ fn object(raw: &[u8], line: u64) -> Result<LeadRow, BadRow> {
         code,
         message,
     };
-    let value: Value = serde_json::from_slice(raw)
-        .map_err(|e| bad("unreadable", format!("the line is not JSON: {e}")))?;
-    let Value::Object(fields) = value else {
-        return Err(bad(
-            "unreadable",
-            "the line is not a JSON object".to_owned(),
-        ));
-    };
+    if raw.len() > MAX_ROW {
+        let message = format!("the line is longer than {} MiB", MAX_ROW / 1024 / 1024);
+        return Err(bad("row_too_long", message));
+    }
+    let members: Members = serde_json::from_slice(raw).map_err(|error| {
+        // Such an error repeats values, and they may be people's numbers.
+        let message = if error.is_data() {
+            "the line is not a JSON object".to_owned()
+        } else {
+            format!("the line is not JSON: {error}")
+        };
+        bad("unreadable", message)
+    })?;
     let mut row = LeadRow {
         line: Some(line),
         ..LeadRow::default()
     };
     let mut vars = BTreeMap::new();
-    for (name, value) in fields {
+    let mut twice = members.twice;
+    for (name, value) in members.all {
         let text = match value {
             Value::Null => continue,
             Value::String(text) => text.trim().to_owned(),
             Value::Bool(b) => b.to_string(),
             Value::Number(n) => n.to_string(),
             Value::Object(nested) if name == "vars" => {
-                for (key, value) in nested {
-                    vars.insert(
-                        key,
-                        value
-                            .as_str()
-                            .map_or_else(|| value.to_string(), str::to_owned),
-                    );
+                for (name, value) in nested {
+                    let text = value.as_str().map(str::to_owned);
+                    let text = text.unwrap_or_else(|| value.to_string());
+                    if vars.insert(name.clone(), text).is_some() {
+                        twice = Some(name);
+                    }
                 }
                 continue;
             }
             Value::Array(_) | Value::Object(_) => {
-                return Err(bad(
-                    "bad_value",
-                    format!("\"{name}\" must be text or a number"),
-                ));
+                let name = shown(&name);
+                let message = format!("\"{name}\" must be text or a number");
+                return Err(bad("bad_value", message));
             }
         };
         match name.as_str() {
@@ -352,15 +431,23 @@ fn object(raw: &[u8], line: u64) -> Result<LeadRow, BadRow> {
             "timezone" => row.timezone = Some(text),
             "priority" => row.priority = Some(Written::Text(text)),
             _ => {
-                vars.insert(name, text);
+                if vars.insert(name.clone(), text).is_some() {
+                    twice = Some(name);
+                }
             }
         }
     }
+    if let Some(name) = twice {
+        let message = format!("\"{}\" is there twice", shown(&name));
+        return Err(bad("named_twice", message));
+    }
+    if let Some(name) = vars.keys().find(|name| !is_var_name(name)) {
+        let message = format!("\"{}\" cannot be the name of a variable", shown(name));
+        return Err(bad("bad_name", message));
+    }
     if let Some((name, _)) = vars.iter().find(|(_, v)| v.chars().count() > MAX_VAR_LEN) {
-        return Err(bad(
-            "value_too_long",
-            format!("\"{name}\" has more than {MAX_VAR_LEN} characters"),
-        ));
+        let message = format!("\"{name}\" has more than {MAX_VAR_LEN} characters");
+        return Err(bad("value_too_long", message));
     }
     if vars.len() > MAX_VARS {
         return Err(bad(
@@ -373,6 +460,47 @@ fn object(raw: &[u8], line: u64) -> Result<LeadRow, BadRow> {
     }
     row.vars = vars;
     Ok(row)
+}
+
+/// A name as it is repeated to whoever wrote it.
+fn shown(name: &str) -> String {
+    name.chars().take(40).collect()
+}
+
+/// The members of an object, and one that is there twice: serde's maps would keep the last one and
+/// say nothing.
+struct Members {
+    all: BTreeMap<String, Value>,
+    twice: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reads;
+
+        impl<'de> Visitor<'de> for Reads {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Members {
+                    all: BTreeMap::new(),
+                    twice: None,
+                };
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if members.all.insert(name.clone(), value).is_some() {
+                        members.twice = Some(name);
+                    }
+                }
+                Ok(members)
+            }
+        }
+
+        deserializer.deserialize_map(Reads)
+    }
 }
 
 #[cfg(test)]

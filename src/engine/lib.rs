@@ -10,6 +10,7 @@ pub mod compare;
 pub mod dialer;
 pub mod fill_slot;
 pub mod fleet;
+pub mod import;
 pub mod ingest;
 pub mod intake;
 pub mod message;
@@ -21,6 +22,7 @@ pub mod receive;
 pub mod ring;
 pub mod role;
 pub mod sweep;
+pub mod time;
 pub mod todo;
 pub mod token;
 

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use dialfleet_domain::id::{AttemptId, CampaignId, CarrierCallId, CarrierId, ImportId, TenantId};
+use dialfleet_domain::id::{
+    AttemptId, CallbackId, CampaignId, CarrierCallId, CarrierId, ImportId, TenantId,
+};
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::time::Timestamp;
 use schemars::JsonSchema;
@@ -16,6 +18,14 @@ use crate::port::queue::{Message, Topic};
 
 /// Rows one batch may have.
 pub const MAX_BATCH: usize = 500;
+/// Bytes a message may have.
+pub const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+/// Bytes of a callback's body that travel with its event, as evidence.
+pub const MAX_RAW: usize = 16 * 1024;
+/// Headers that travel with it, and characters each value has.
+pub const MAX_HEADERS: (usize, usize) = (16, 500);
+/// Statuses one event has.
+const MAX_STATUSES: usize = 8;
 
 /// A payload with its schema name and its queue.
 pub trait Payload: Serialize + DeserializeOwned {
@@ -23,6 +33,14 @@ pub trait Payload: Serialize + DeserializeOwned {
     const KIND: &'static str;
     /// Its queue.
     const TOPIC: Topic;
+
+    /// Checks limits that the types cannot hold.
+    ///
+    /// # Errors
+    /// A sentence about what is wrong.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 
     /// As a message.
     fn message(&self, id: String) -> Message {
@@ -34,6 +52,43 @@ pub trait Payload: Serialize + DeserializeOwned {
             headers: BTreeMap::new(),
         }
     }
+}
+
+/// Reads a payload. `kind` is the schema that the publisher named, if any.
+///
+/// # Errors
+/// A sentence about what is wrong, without the values: they may be people's numbers.
+pub fn decode<T: Payload>(kind: Option<&str>, body: &[u8]) -> Result<T, String> {
+    if let Some(kind) = kind.filter(|kind| !kind.is_empty() && *kind != T::KIND) {
+        let kind: String = kind.chars().take(50).collect();
+        return Err(format!("expected {}, got {}", T::KIND, kind.escape_debug()));
+    }
+    if body.len() > MAX_MESSAGE {
+        let limit = MAX_MESSAGE / 1024 / 1024;
+        return Err(format!("the message has more than {limit} MiB"));
+    }
+    let value: T = serde_json::from_slice(body)
+        .map_err(|error| format!("not a {}: {}", T::KIND, without_values(&error)))?;
+    value.check()?;
+    Ok(value)
+}
+
+/// serde repeats what it did not expect. Names of fields are kept, numbers and long texts are not.
+fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let (what, place) = text.split_at(text.rfind(" at line ").unwrap_or(text.len()));
+    let number = what.chars().filter(|c| c.is_numeric()).count() > 4;
+    let mut said: String = what
+        .chars()
+        .take(200)
+        .map(|c| match c {
+            c if c.is_control() => ' ',
+            c if number && c.is_numeric() => '#',
+            c => c,
+        })
+        .collect();
+    said.push_str(place);
+    said
 }
 
 /// As JSON. Our own types always have a JSON form: no map with keys that are not text.
@@ -100,6 +155,18 @@ pub enum Written {
     Text(String),
 }
 
+impl LeadRow {
+    /// About how many bytes it takes in a message.
+    pub(crate) fn bytes(&self) -> usize {
+        let var = |(name, value): (&String, &String)| name.len() + value.len();
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        self.phone.len()
+            + text(&self.reference)
+            + text(&self.timezone)
+            + self.vars.iter().map(var).sum::<usize>()
+    }
+}
+
 impl Payload for LeadBatch {
     const KIND: &'static str = "lead_batch.v1";
     const TOPIC: Topic = Topic::LeadsIngest;
@@ -154,6 +221,26 @@ pub struct CallEventMessage {
 impl Payload for CallEventMessage {
     const KIND: &'static str = "call_event.v1";
     const TOPIC: Topic = Topic::CallEvents;
+
+    /// What no store could keep would be held, and tried again, for ever.
+    fn check(&self) -> Result<(), String> {
+        let (many, long) = MAX_HEADERS;
+        if CallbackId::parse(format!("{}:{}", self.carrier, self.event_key)).is_err() {
+            Err("event_key is empty, too long, or has control characters".to_owned())
+        } else if self.statuses.len() > MAX_STATUSES {
+            Err(format!("an event has at most {MAX_STATUSES} statuses"))
+        } else if self.raw.len() > MAX_RAW {
+            Err(format!("raw has more than {MAX_RAW} bytes"))
+        } else if self.headers.len() > many
+            || self.headers.iter().any(|(name, value)| {
+                name.len() > long || name.contains('\0') || value.chars().count() > long
+            })
+        {
+            Err(format!("there are more than {many} headers, or a bad one"))
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// `control.v1`, fan-out: something changed that processes keep in memory.

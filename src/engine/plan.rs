@@ -19,6 +19,10 @@ const SOON: Duration = Duration::from_secs(1);
 const SCAN_PERIOD_S: usize = 60;
 /// Campaigns one scan turn reads at least.
 const SCAN_PAGE: usize = 50;
+/// Slots of one campaign that a scan turn offers at most. A campaign whose carriers are the bottleneck
+/// has many free slots, all of them waiting in a dialer's ring already; offering each again every few
+/// seconds would be most of the broker's load.
+const SCAN_OFFERS: usize = 32;
 
 /// One turn of the planner: campaigns whose time has come.
 ///
@@ -29,9 +33,20 @@ pub async fn plan_due(fleet: &Fleet) -> Answer<usize> {
     let due = fleet.store.claim_wakes(now, now + LEASE, MAX_WAKES).await?;
     let n = due.len();
     for campaign in due {
-        plan_campaign(fleet, &campaign).await?;
+        unless_corrupt(plan_campaign(fleet, &campaign).await)?;
     }
     Ok(n)
+}
+
+/// What cannot be read is one campaign's trouble, and the alarm rings elsewhere; the others go on.
+fn unless_corrupt<T>(answer: Answer<T>) -> Answer<Option<T>> {
+    match answer {
+        Err(error) if error.is_corrupt() => {
+            tracing::warn!(%error, "a campaign could not be planned");
+            Ok(None)
+        }
+        answer => answer.map(Some),
+    }
 }
 
 /// Offers a campaign's free slots if a lead is due, or says when to look again. `campaign` must have
@@ -39,7 +54,7 @@ pub async fn plan_due(fleet: &Fleet) -> Answer<usize> {
 async fn plan_campaign(fleet: &Fleet, campaign: &Campaign) -> Answer<()> {
     match campaign.state {
         CampaignState::Running => {
-            if offer_free_slots(fleet, campaign).await? {
+            if offer_free_slots(fleet, campaign, usize::MAX).await? {
                 // The fills take it from here; whoever finds no lead any more sets the next time.
                 fleet
                     .store
@@ -82,8 +97,8 @@ async fn plan_campaign(fleet: &Fleet, campaign: &Campaign) -> Answer<()> {
     Ok(())
 }
 
-/// Publishes a `fill_slot` for every free slot, if a lead is due. Returns whether one was.
-async fn offer_free_slots(fleet: &Fleet, campaign: &Campaign) -> Answer<bool> {
+/// Publishes a `fill_slot` for free slots, at most `most`, if a lead is due. Returns whether one was.
+async fn offer_free_slots(fleet: &Fleet, campaign: &Campaign, most: usize) -> Answer<bool> {
     let now = fleet.clock.now();
     if fleet
         .store
@@ -94,7 +109,9 @@ async fn offer_free_slots(fleet: &Fleet, campaign: &Campaign) -> Answer<bool> {
         return Ok(false);
     }
     let taken = fleet.store.taken_slots(&campaign.id).await?;
-    let free = (0..campaign.limit).filter(|slot| !taken.contains(slot));
+    let free = (0..campaign.limit)
+        .filter(|slot| !taken.contains(slot))
+        .take(most);
     let messages: Vec<_> = free
         .map(|slot| {
             let fill = FillSlot {
@@ -136,7 +153,7 @@ pub(crate) async fn rest(fleet: &Fleet, campaign: &Campaign) -> Answer<()> {
         return Ok(());
     }
     // Imports first: the leads of one that has ended are there when they are asked for.
-    let open = crate::ingest::expects_leads(fleet, &campaign.id).await?
+    let open = crate::import::expects_leads(fleet, &campaign.id).await?
         || fleet.store.has_open_leads(&campaign.id).await?
         // Nothing came yet: a campaign that was started before its leads waits for them.
         || fleet.store.lead_counts(&campaign.id).await?.total() == 0;
@@ -158,6 +175,16 @@ pub(crate) async fn rest(fleet: &Fleet, campaign: &Campaign) -> Answer<()> {
     if answer == crate::port::store::Cas::Won {
         tracing::info!(campaign = %campaign.id, "done: every lead has reached a final state");
         crate::order::announce(fleet, &campaign.id).await;
+    }
+    Ok(())
+}
+
+async fn scan_campaign(fleet: &Fleet, campaign: &Campaign, overdue: bool) -> Answer<()> {
+    // Whatever its wake-up says: one slot that was handed to a process that died is found here.
+    let offered =
+        campaign.state.may_dial() && offer_free_slots(fleet, campaign, SCAN_OFFERS).await?;
+    if !offered && overdue {
+        plan_campaign(fleet, campaign).await?;
     }
     Ok(())
 }
@@ -190,11 +217,7 @@ pub async fn scan(
         let overdue = campaign
             .wake_at
             .is_none_or(|at| at + LEASE < fleet.clock.now());
-        // Whatever its wake-up says: one slot that was handed to a process that died is found here.
-        let offered = campaign.state.may_dial() && offer_free_slots(fleet, &campaign).await?;
-        if !offered && overdue {
-            plan_campaign(fleet, &campaign).await?;
-        }
+        unless_corrupt(scan_campaign(fleet, &campaign, overdue).await)?;
         last = Some(campaign.id);
     }
     Ok(last.filter(|_| full))

@@ -1,21 +1,22 @@
 //! A carrier's callback at the door: is it genuine, and is it safe with us? Only then may the
 //! carrier be told so.
 
-use dialfleet_domain::id::CarrierId;
+use dialfleet_domain::call::CallState;
+use dialfleet_domain::id::{AttemptId, CarrierId};
 use thiserror::Error;
 
 use crate::apply_events::apply_events;
 use crate::fleet::Fleet;
-use crate::message::{CallEventMessage, Payload};
-use crate::port::carrier::{CallbackRefused, RawCallback};
+use crate::message::{CallEventMessage, MAX_HEADERS, MAX_RAW, Payload};
+use crate::port::carrier::{CallbackNews, CallbackRefused, RawCallback};
 
-/// Evidence kept of a body, bytes.
-const MAX_RAW: usize = 16 * 1024;
 /// Headers worth keeping as evidence.
-const KEPT_HEADERS: [&str; 4] = [
+const KEPT_HEADERS: [&str; 6] = [
     "content-type",
     "user-agent",
     "i-twilio-idempotency-token",
+    "telnyx-signature-ed25519",
+    "telnyx-timestamp",
     "x-forwarded-for",
 ];
 
@@ -46,6 +47,9 @@ pub enum ReceiveError {
     /// Genuine, but not understood: 400.
     #[error("{0}")]
     Unreadable(String),
+    /// Unsigned, and no open call expects it: 409.
+    #[error("no open call expects this callback")]
+    Unexpected,
     /// Neither broker nor store took it: 503, so that the carrier tries again.
     #[error("the callback could not be kept")]
     Unavailable,
@@ -83,6 +87,11 @@ pub async fn receive(
         .keys
         .verify(&carrier_id, address.attempt, address.leg, address.token)
         .map_err(|_| ReceiveError::NoSuchAddress)?;
+    let signed = carrier.profile().capabilities.signed_callbacks;
+    if !signed && !is_expected(fleet, &attempt, leg, &news).await {
+        fleet.metrics.callback(carrier_id.as_str(), "unexpected");
+        return Err(ReceiveError::Unexpected);
+    }
     let mut end = raw.body.len().min(MAX_RAW);
     let text = String::from_utf8_lossy(&raw.body);
     end = (0..=end.min(text.len()))
@@ -102,7 +111,7 @@ pub async fn receive(
             .headers
             .iter()
             .filter(|(name, _)| KEPT_HEADERS.contains(&name.as_str()))
-            .map(|(name, value)| (name.clone(), value.chars().take(500).collect()))
+            .map(|(name, value)| (name.clone(), value.chars().take(MAX_HEADERS.1).collect()))
             .collect(),
     };
     let mut message = event.message(format!("{}:{}", event.carrier, event.event_key));
@@ -122,4 +131,27 @@ pub async fn receive(
         tracing::error!(%error, "a callback could be kept neither by the broker nor by the store");
         ReceiveError::Unavailable
     })
+}
+
+/// Whether a callback that nobody signed may be believed. Its address proves the attempt, and is used
+/// up when the attempt ends; the call must be the one that the carrier named when it accepted.
+async fn is_expected(fleet: &Fleet, id: &AttemptId, leg: u8, news: &CallbackNews) -> bool {
+    let attempt = match fleet.attempt(id).await {
+        Ok(Some(attempt)) => attempt,
+        Ok(None) => return false,
+        // It may be the only one there will be: keep it. After the end it changes nothing anyway.
+        Err(error) => {
+            tracing::warn!(%error, attempt = %id, "an unsigned callback could not be compared with its attempt");
+            return true;
+        }
+    };
+    let expected = attempt.state != CallState::Ended
+        && attempt.current_leg().is_some_and(|(k, current)| {
+            let named = current.call_id.as_ref();
+            k == leg && named.is_none_or(|call_id| *call_id == news.call_id)
+        });
+    if !expected {
+        tracing::warn!(attempt = %id, leg, "an unsigned callback that no open call expects was refused");
+    }
+    expected
 }

@@ -11,17 +11,18 @@ use tracing::Instrument;
 use crate::apply_events::apply_events;
 use crate::dialer;
 use crate::fleet::Fleet;
+use crate::import::set_aside;
 use crate::ingest::{Ingested, ingest};
-use crate::message::{CallEventMessage, FillSlot, LeadBatch, Payload};
+use crate::message::{self, CallEventMessage, FillSlot, LeadBatch, Payload};
 use crate::port::queue::{Consumer, Delivery, Topic};
-use crate::port::store::{Cas, StoreError};
-use crate::{audit, compare, plan, sweep};
+use crate::port::store::{Answer, Cas, StoreError};
+use crate::{audit, compare, pace, plan, sweep};
 
 /// Unsettled deliveries at most, per queue.
 const PREFETCH: u16 = 64;
 /// Deliveries processed in one go.
 const BATCH: usize = 64;
-/// Between two turns of the planner and of the sweeper.
+/// Between two turns of the planner.
 const TICK: Duration = Duration::from_millis(500);
 /// Between two tries while the store or the broker is out.
 const OUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
@@ -29,6 +30,8 @@ const OUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_se
 const SCAN_PAUSE: Duration = Duration::from_secs(3);
 /// How long the duty of the safety scan is held.
 const SCAN_DUTY: Duration = Duration::from_secs(5);
+/// How long repair may go on when this process is to stop.
+const REPAIR_GRACE: Duration = Duration::from_secs(1);
 /// Callbacks are kept as evidence for this long.
 const KEEP_CALLBACKS: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -78,6 +81,9 @@ impl Role {
 
 /// Runs a role until this process is to stop.
 pub async fn run(fleet: &Fleet, role: Role) {
+    if !know_time(fleet).await {
+        return;
+    }
     match role {
         Role::Ingest => {
             consume(fleet, role, Topic::LeadsIngest, 8, |f, d| {
@@ -86,10 +92,8 @@ pub async fn run(fleet: &Fleet, role: Role) {
             .await
         }
         Role::Dial => {
-            let offers = consume(fleet, role, Topic::Dial, PREFETCH, |f, d| {
-                Box::pin(offer(f, d))
-            });
-            futures_util::future::join(offers, dialer::run(fleet)).await;
+            let dialing = dialer::run(fleet);
+            futures_util::future::join3(take_offers(fleet), dialing, pace::keep_seats(fleet)).await;
         }
         Role::Events => {
             consume(fleet, role, Topic::CallEvents, PREFETCH * 4, |f, d| {
@@ -103,11 +107,38 @@ pub async fn run(fleet: &Fleet, role: Role) {
                 .0
         }
         Role::Reconcile => {
-            futures_util::future::join(sweep_loop(fleet), watch_loop(fleet))
-                .await
-                .0
+            let sweep = repair(fleet, sweep::run(fleet), "sweep");
+            let compare = repair(fleet, compare::run(fleet), "comparison with the carriers");
+            futures_util::future::join3(sweep, compare, watch_loop(fleet)).await;
         }
     }
+}
+
+/// What a process without roles does besides answering: keeps its time by the store's.
+pub async fn keep_time(fleet: &Fleet) {
+    loop {
+        if let Err(error) = audit::look_around(fleet).await {
+            tracing::warn!(%error, "the store's clock could not be read");
+        }
+        if !fleet.pause(audit::PERIOD).await {
+            return;
+        }
+    }
+}
+
+/// Waits until this process knows the fleet's time. Returns whether it does; not when it is to stop.
+async fn know_time(fleet: &Fleet) -> bool {
+    let mut wait = OUT.0;
+    while !fleet.clock.is_set() {
+        if let Err(error) = audit::look_around(fleet).await {
+            tracing::warn!(%error, "the store's clock could not be read");
+            if !fleet.pause(wait).await {
+                return false;
+            }
+            wait = (wait * 2).min(OUT.1);
+        }
+    }
+    true
 }
 
 /// Says every few seconds that this process is alive. While the clock is wrong, dialing is held.
@@ -171,14 +202,7 @@ async fn consume(fleet: &Fleet, role: Role, topic: Topic, prefetch: u16, work: W
 
 /// Reads a payload, or says why it cannot be read.
 fn decode<T: Payload>(delivery: &Delivery) -> Result<T, String> {
-    if let Some(kind) = delivery
-        .kind
-        .as_deref()
-        .filter(|k| !k.is_empty() && *k != T::KIND)
-    {
-        return Err(format!("expected {}, got {kind}", T::KIND));
-    }
-    serde_json::from_slice(&delivery.body).map_err(|e| format!("not a {}: {e}", T::KIND))
+    message::decode(delivery.kind.as_deref(), &delivery.body)
 }
 
 async fn park(fleet: &Fleet, role: Role, delivery: Delivery, reason: &str) {
@@ -203,6 +227,10 @@ async fn hold(fleet: &Fleet, role: Role, wait: &mut Duration, error: &StoreError
 
 async fn ingest_one_by_one(fleet: &Fleet, deliveries: Vec<Delivery>) {
     for delivery in deliveries {
+        if fleet.stopping.is_cancelled() {
+            // Unsettled, so it comes again, here or elsewhere.
+            return;
+        }
         let batch: LeadBatch = match decode(&delivery) {
             Ok(batch) => batch,
             Err(reason) => {
@@ -210,19 +238,28 @@ async fn ingest_one_by_one(fleet: &Fleet, deliveries: Vec<Delivery>) {
                 continue;
             }
         };
-        // Without an id of its own, equal content is the same message.
-        let id = delivery
-            .id
-            .clone()
-            .filter(|id| !id.is_empty())
-            .unwrap_or_else(|| short_hash(&delivery.body));
+        // Equal content is the same message; an equal id is not enough, people reuse those.
+        let content = short_hash(&delivery.body);
+        let id = match delivery.id.as_deref() {
+            None | Some("") => content,
+            Some(id) => format!("{id}_{}", &content[..12]),
+        };
         let mut wait = OUT.0;
         let ingested = loop {
-            match ingest(fleet, &batch, &id).await {
-                Ok(ingested) => break ingested,
-                Err(error) if hold(fleet, Role::Ingest, &mut wait, &error).await => {}
+            let error = match ingest(fleet, &batch, &id).await {
+                Ok(Ingested::Park(reason)) => match set_aside(fleet, &batch, &reason).await {
+                    Ok(()) => break Ingested::Park(reason),
+                    Err(error) => error,
+                },
+                Ok(done) => break done,
+                Err(error) => error,
+            };
+            if error.is_corrupt() {
+                break Ingested::Park(error.to_string());
+            }
+            if !hold(fleet, Role::Ingest, &mut wait, &error).await {
                 // Stopping: unsettled, so it comes again.
-                Err(_) => return,
+                return;
             }
         };
         match ingested {
@@ -250,12 +287,33 @@ fn short_hash(body: &[u8]) -> String {
     text
 }
 
+/// Takes free slots from the queue, while the dialer is open. Not subscribed otherwise: what the
+/// broker sends ahead would wait here, where nobody dials.
+async fn take_offers(fleet: &Fleet) {
+    let Some(dialer) = &fleet.dialer else { return };
+    loop {
+        tokio::select! {
+            biased;
+            () = fleet.stopping.cancelled() => return,
+            () = dialer.until(true) => {}
+        }
+        tokio::select! {
+            biased;
+            () = consume(fleet, Role::Dial, Topic::Dial, PREFETCH, |f, d| Box::pin(offer(f, d))) => return,
+            // What is unsettled goes back.
+            () = dialer.until(false) => {}
+        }
+    }
+}
+
 async fn offer(fleet: &Fleet, deliveries: Vec<Delivery>) {
+    let Some(dialer) = &fleet.dialer else { return };
     for delivery in deliveries {
         match decode::<FillSlot>(&delivery) {
             Ok(fill) => {
-                if let Some(dialer) = &fleet.dialer {
-                    dialer.offer(fill);
+                if dialer.offer(fill).is_err() {
+                    // Closed: unsettled, so it goes to somebody else.
+                    return;
                 }
                 fleet.metrics.job(Role::Dial.name(), "done");
                 delivery.ack().await;
@@ -277,16 +335,53 @@ async fn apply(fleet: &Fleet, deliveries: Vec<Delivery>) {
             Err(reason) => park(fleet, Role::Events, delivery, &reason).await,
         }
     }
-    let mut wait = OUT.0;
-    while let Err(error) = apply_events(fleet, events.clone()).await {
-        if !hold(fleet, Role::Events, &mut wait, &error).await {
-            // Stopping: unsettled, so they come again.
-            return;
+    match apply_held(fleet, events.clone()).await {
+        Applied::Yes => {
+            for delivery in good {
+                fleet.metrics.job(Role::Events.name(), "done");
+                delivery.ack().await;
+            }
+        }
+        Applied::Stopping => {}
+        // One of them is about a document that cannot be read: each on its own.
+        Applied::Corrupt(_) => {
+            for (event, delivery) in events.into_iter().zip(good) {
+                match apply_held(fleet, vec![event]).await {
+                    Applied::Yes => {
+                        fleet.metrics.job(Role::Events.name(), "done");
+                        delivery.ack().await;
+                    }
+                    Applied::Corrupt(why) => park(fleet, Role::Events, delivery, &why).await,
+                    Applied::Stopping => return,
+                }
+            }
         }
     }
-    for delivery in good {
-        fleet.metrics.job(Role::Events.name(), "done");
-        delivery.ack().await;
+}
+
+/// What became of events.
+enum Applied {
+    /// They are durable.
+    Yes,
+    /// A document cannot be read, which no waiting mends.
+    Corrupt(String),
+    /// This process is to stop; unsettled, they come again.
+    Stopping,
+}
+
+/// Applies events, waiting for the store as long as it takes.
+async fn apply_held(fleet: &Fleet, events: Vec<CallEventMessage>) -> Applied {
+    let mut wait = OUT.0;
+    loop {
+        let Err(error) = apply_events(fleet, events.clone()).await else {
+            return Applied::Yes;
+        };
+        if error.is_corrupt() {
+            return Applied::Corrupt(error.to_string());
+        }
+        if !hold(fleet, Role::Events, &mut wait, &error).await {
+            return Applied::Stopping;
+        }
     }
 }
 
@@ -333,30 +428,32 @@ async fn scan_loop(fleet: &Fleet) {
     }
 }
 
-async fn sweep_loop(fleet: &Fleet) {
-    loop {
-        if let Err(error) = sweep::sweep(fleet).await {
-            tracing::warn!(%error, "no sweep");
+/// Repairs, unless this process is to stop: what is half done then is found again by another, and
+/// must not wait for a carrier that does not answer. Returns whether the store answered.
+async fn repair<T>(fleet: &Fleet, work: impl Future<Output = Answer<T>>, what: &str) -> bool {
+    let brief = async {
+        fleet.stopping.cancelled().await;
+        fleet.clock.sleep(REPAIR_GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        done = work => {
+            if let Err(error) = &done {
+                tracing::warn!(%error, "no {what}");
+            }
+            done.is_ok()
         }
-        if !fleet.pause(TICK * 2).await {
-            return;
+        () = brief => {
+            tracing::info!("left the {what} to others");
+            true
         }
     }
 }
 
 async fn watch_loop(fleet: &Fleet) {
-    let mut compared = None;
     loop {
-        let now = fleet.clock.uptime();
-        if compared.is_none_or(|at| now.saturating_sub(at) >= compare::PERIOD) {
-            compared = Some(now);
-            if let Err(error) = compare::compare(fleet).await {
-                tracing::warn!(%error, "no comparison with the carriers");
-            }
-        }
-        if let Err(error) = audit::audit(fleet).await {
+        if !repair(fleet, audit::audit(fleet), "audit").await {
             fleet.metrics.store_up(false);
-            tracing::warn!(%error, "no audit");
         }
         if let Err(error) = fleet
             .store

@@ -3,42 +3,57 @@
 
 use std::time::Duration;
 
-use dialfleet_domain::call::{Attempt, Todo, Verdict};
-use dialfleet_domain::id::{AttemptId, LeadId};
+use dialfleet_domain::call::{Attempt, CallState, Todo, Verdict};
+use dialfleet_domain::id::{AttemptId, CarrierCallId, CarrierId, LeadId};
 use dialfleet_domain::lead::LeadState;
 use dialfleet_domain::time::Timestamp;
 
 use crate::fleet::Fleet;
 use crate::message::FillSlot;
-use crate::port::carrier::CarrierError;
-use crate::port::store::{Answer, Cas};
+use crate::port::carrier::{CarrierError, StepRequest};
+use crate::port::store::{Answer, Cas, SaveAttempt};
 
+/// Tries to take a slot back before the command is put off.
+const SLOT_TRIES: usize = 5;
 /// When a command that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(3);
 
-/// Executes an attempt's commands and removes those that are done. What fails stays for the sweeper.
-/// `freed_at`: when the event that freed the slot was received.
-pub async fn execute(fleet: &Fleet, attempt: Attempt, freed_at: Option<Timestamp>) {
-    if attempt.todo.is_empty() {
-        return;
-    }
-    let mut done = Vec::with_capacity(attempt.todo.len());
-    for todo in &attempt.todo {
-        match run(fleet, &attempt, todo, freed_at).await {
-            Ok(true) => done.push(todo.clone()),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::warn!(%error, attempt = %attempt.id, ?todo, "a command will be tried again");
-                break;
+/// Executes an attempt's commands and removes those that are done, and those that come of it too. What
+/// fails stays for the sweeper. `freed_at`: when the event that freed the slot was received.
+pub async fn execute(fleet: &Fleet, mut attempt: Attempt, freed_at: Option<Timestamp>) {
+    let mut tried: Vec<Todo> = Vec::new();
+    loop {
+        let new = attempt.todo.iter().filter(|todo| !tried.contains(todo));
+        let new: Vec<Todo> = new.cloned().collect();
+        if new.is_empty() {
+            return;
+        }
+        let mut done = Vec::with_capacity(new.len());
+        for todo in &new {
+            match run(fleet, &attempt, todo, freed_at).await {
+                Ok(true) => done.push(todo.clone()),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, attempt = %attempt.id, ?todo, "a command will be tried again");
+                    // One document that cannot be read is no reason for the others to wait.
+                    if !error.is_corrupt() {
+                        break;
+                    }
+                }
             }
         }
-    }
-    // What failed is put off, or commands that cannot be executed now would keep the sweeper from
-    // those that can.
-    let again = fleet.clock.now() + AGAIN;
-    let removed = fleet.amend(attempt, |a| a.finish(&done, again)).await;
-    if let Err(error) = removed {
-        tracing::warn!(%error, "executed commands could not be removed; they will run again");
+        tried.extend(new);
+        // What failed is put off, or commands that cannot be executed now would keep the sweeper from
+        // those that can.
+        let again = fleet.clock.now() + AGAIN;
+        match fleet.amend(attempt, |a| a.finish(&done, again)).await {
+            Ok(Some((after, _))) => attempt = after,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "executed commands could not be removed; they will run again");
+                return;
+            }
+        }
     }
 }
 
@@ -64,6 +79,12 @@ async fn run(
             fleet.hand_off(fill).await;
             Ok(true)
         }
+        Todo::TakeBack => take_back(fleet, attempt).await,
+        Todo::Perform {
+            carrier,
+            call_id,
+            step,
+        } => perform(fleet, attempt, (carrier, call_id), *step).await,
         Todo::HangUp { carrier, call_id } => {
             let Some(port) = fleet.carriers.get(carrier) else {
                 tracing::error!(%carrier, call = %call_id, "cannot hang up: this process does not know the carrier");
@@ -81,6 +102,89 @@ async fn run(
             }
         }
     }
+}
+
+/// Has a step of the flow done, as the campaign has it now. What the carrier does not take is tried
+/// again while the call lasts.
+async fn perform(
+    fleet: &Fleet,
+    attempt: &Attempt,
+    (carrier, call_id): (&CarrierId, &CarrierCallId),
+    step: u32,
+) -> Answer<bool> {
+    let leg = attempt
+        .current_leg()
+        .filter(|(_, leg)| leg.call_id.as_ref() == Some(call_id));
+    let Some((leg, current)) = leg.filter(|_| attempt.state == CallState::Answered) else {
+        return Ok(true);
+    };
+    let Some(port) = fleet.carriers.get(carrier) else {
+        tracing::error!(%carrier, call = %call_id, "cannot go on with a call: this process does not know the carrier");
+        return Ok(false);
+    };
+    let Some(campaign) = fleet.campaign(&attempt.campaign).await? else {
+        return Ok(true);
+    };
+    let request = StepRequest {
+        attempt: attempt.id.clone(),
+        leg,
+        call_id: call_id.clone(),
+        to: attempt.phone.clone(),
+        from: current.from.clone(),
+        step,
+        flow: campaign.flow,
+    };
+    match port.perform(&request).await {
+        Ok(())
+        | Err(CarrierError::AlreadyEnded | CarrierError::NotFound | CarrierError::Unsupported) => {
+            Ok(true)
+        }
+        Err(error @ (CarrierError::Unauthorized(_) | CarrierError::Unavailable(_))) => {
+            tracing::error!(%error, %carrier, call = %call_id, step, "a step of a call could not be commanded; trying again");
+            Ok(false)
+        }
+    }
+}
+
+/// A call that was proven absent is there: takes a slot that is free, or else ends it, unless somebody
+/// has answered. A person on the line is worth more than the limit.
+async fn take_back(fleet: &Fleet, attempt: &Attempt) -> Answer<bool> {
+    fleet.metrics.violation("absence_disproved");
+    tracing::error!(attempt = %attempt.id, state = attempt.state.name(), "a call that was proven absent lives");
+    for _ in 0..SLOT_TRIES {
+        let Some(fresh) = fleet.attempt(&attempt.id).await? else {
+            return Ok(true);
+        };
+        if !fresh.is_live() || fresh.slot.is_some() {
+            return Ok(true);
+        }
+        let taken = fleet.store.taken_slots(&fresh.campaign).await?;
+        let limit = fleet
+            .campaign(&fresh.campaign)
+            .await?
+            .map_or(0, |c| c.limit);
+        let now = fleet.clock.now();
+        let Some(slot) = (0..limit).find(|slot| !taken.contains(slot)) else {
+            fleet.metrics.violation("over_limit");
+            if fresh.state == CallState::Answered {
+                tracing::error!(attempt = %fresh.id, "it is answered and goes on above its campaign's limit");
+            } else {
+                tracing::error!(attempt = %fresh.id, "its campaign's limit is reached: hanging up");
+                fleet.amend(fresh, |a| a.ask_hang_up(now)).await?;
+            }
+            return Ok(true);
+        };
+        let (mut with_slot, expected) = (fresh.clone(), fresh.version);
+        with_slot.take_slot(slot, now);
+        let save = SaveAttempt {
+            attempt: with_slot,
+            expected,
+        };
+        if fleet.store.save_attempts(&[save]).await?.first() == Some(&Cas::Won) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Carries an ended attempt's outcome over to its lead, and those of earlier attempts that nobody

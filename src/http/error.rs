@@ -66,6 +66,9 @@ pub(crate) enum ApiError {
     Busy(&'static str),
     #[error("{}", sentence(.0))]
     NotReady(Vec<FieldError>),
+    /// There is no room to keep what was sent; nothing of it was kept.
+    #[error("{0}")]
+    NoRoom(String),
     #[error("the store is not available; try again")]
     Unavailable(#[source] StoreError),
     #[error("something went wrong on our side; the request id helps to find out what")]
@@ -73,6 +76,13 @@ pub(crate) enum ApiError {
 }
 
 impl ApiError {
+    pub(crate) fn bad_cursor() -> Self {
+        Self::bad_request(
+            "bad_cursor",
+            "cursor: not the next_cursor of a page of this list",
+        )
+    }
+
     pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
         Self::BadRequest {
             code,
@@ -121,6 +131,11 @@ impl ApiError {
             ),
             Self::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Not possible now"),
             Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", "Not ready"),
+            Self::NoRoom(_) => (
+                StatusCode::INSUFFICIENT_STORAGE,
+                "no_room",
+                "There is no room",
+            ),
             Self::Unavailable(_) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "store_unavailable",
@@ -165,7 +180,9 @@ impl From<StoreError> for ApiError {
             StoreError::Unavailable(_) | StoreError::Unclear(_) | StoreError::Refused(_) => {
                 Self::Unavailable(error)
             }
+            StoreError::NoRoom(why) => Self::NoRoom(why),
             StoreError::Corrupt { .. } => Self::Internal(Box::new(error)),
+            StoreError::BadCursor => Self::bad_cursor(),
         }
     }
 }
@@ -202,6 +219,7 @@ impl From<ImportError> for ApiError {
             ImportError::Queue => {
                 Self::Busy("the queue did not take the rows; send the file again")
             }
+            ImportError::NoRoom(_) => Self::NoRoom(error.to_string()),
             ImportError::Store(error) => error.into(),
         }
     }
@@ -213,6 +231,10 @@ impl From<ReceiveError> for ApiError {
             ReceiveError::NoSuchAddress => Self::NotFound("callback address"),
             ReceiveError::Forged => Self::Forged,
             ReceiveError::Unreadable(why) => Self::bad_request("unreadable", why),
+            ReceiveError::Unexpected => Self::Conflict {
+                code: "not_expected",
+                detail: error.to_string(),
+            },
             ReceiveError::Unavailable => {
                 Self::Busy("the callback could not be kept; send it again")
             }
@@ -234,6 +256,10 @@ impl IntoResponse for ApiError {
             Self::Invalid(errors) | Self::NotReady(errors) => errors,
             Self::Unavailable(error) => {
                 tracing::warn!(error = chain(&error), "a request failed: the store is out");
+                Vec::new()
+            }
+            Self::NoRoom(ref why) => {
+                tracing::error!(why, "a request failed: there is no room");
                 Vec::new()
             }
             Self::Internal(error) => {
@@ -346,6 +372,7 @@ mod tests {
         let cause = || Box::new(std::io::Error::other("mongodb://user:secret@host"));
         let corrupt = StoreError::Corrupt {
             what: "lead",
+            id: "cmp_1:a".to_owned(),
             source: cause(),
         };
         for error in [StoreError::Unavailable(cause()), corrupt] {

@@ -4,11 +4,15 @@
 //! their request would add up until no carrier gets through any more.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -30,6 +34,10 @@ const MAX_HEAD: usize = 32 * 1024;
 const GRACE: Duration = Duration::from_secs(6);
 /// After a failed accept (out of file descriptors): others may end meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The other end of a request's connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Serves [`router`] until `shutdown`, then lets the requests in progress finish (6 s at most).
 ///
@@ -63,10 +71,10 @@ pub async fn serve_router(
             accepted = accept(&listener, &room) => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
+            Ok((stream, peer, permit)) => {
                 let (router, shutdown) = (router.clone(), shutdown.clone());
                 connections.spawn(async move {
-                    connection(stream, router, shutdown).await;
+                    connection(stream, peer, router, shutdown).await;
                     drop(permit);
                 });
             }
@@ -89,11 +97,11 @@ pub async fn serve_router(
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await;
     let permit = permit.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+    let (stream, from) = listener.accept().await?;
+    Ok((stream, Peer(from.ip()), permit))
 }
 
 /// The client was gone before we came to it.
@@ -106,12 +114,16 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn connection(stream: TcpStream, peer: Peer, router: Router, shutdown: CancellationToken) {
     // Answers are small and awaited: do not hold them back to fill a packet.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)

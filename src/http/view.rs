@@ -66,7 +66,9 @@ pub(crate) struct ImportView {
     accepted: u64,
     duplicate: u64,
     rejected: u64,
-    /// Why it was refused.
+    /// Put aside with their message; they count again when that is delivered again.
+    parked: u64,
+    /// Why it was refused, or what is missing.
     error: Option<String>,
     errors_url: String,
     created_at: Time,
@@ -81,10 +83,11 @@ impl From<Import> for ImportView {
             id: import.id,
             campaign: import.campaign,
             state: import.state,
-            rows: total.accepted + total.duplicate + total.rejected,
+            rows: total.accepted + total.duplicate + total.rejected + total.parked,
             accepted: total.accepted,
             duplicate: total.duplicate,
             rejected: total.rejected,
+            parked: total.parked,
             error: import.refused,
             created_at: import.created_at.into(),
             done_at: import.done_at.map(Time),

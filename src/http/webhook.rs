@@ -9,6 +9,7 @@ use dialfleet_engine::receive::{Address, receive};
 
 use crate::error::ApiError;
 use crate::extract::read_body;
+use crate::serve::Peer;
 use crate::state::ApiState;
 
 /// Bytes a callback may have.
@@ -28,6 +29,7 @@ pub(crate) async fn take(
     let raw = RawCallback {
         url: format!("{}{target}", app.fleet.settings.public_url),
         headers: texts(&parts.headers),
+        peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
         body,
     };
     let address = Address {

@@ -25,7 +25,19 @@ const LONGEST_REFILL_US: u64 = 3_600_000_000;
 
 /// The kinds of broken promises that are shown as 0 from the start. A series that first appears
 /// with the value 1 has no increase, and an alarm on the increase would miss it.
-pub const VIOLATIONS: [&str; 3] = ["over_limit", "answered_after_end", "double_dial"];
+pub const VIOLATIONS: [&str; 11] = [
+    "absence_disproved",
+    "answered_after_end",
+    "attempt_gap",
+    "carrier_unknown",
+    "cas_exhausted",
+    "clock_skew",
+    "corrupt",
+    "double_dial",
+    "hard_end_unconfirmed",
+    "orphan_callback",
+    "over_limit",
+];
 
 /// How long refills took since the start of the process.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -214,7 +226,7 @@ impl Metrics {
             .record(took.as_secs_f64(), &[by_carrier(carrier)]);
     }
 
-    /// A callback: `stored`, `duplicate`, `forged`, `unreadable`, or applied `inline`.
+    /// A callback: `stored`, `duplicate`, `forged`, `unreadable`, `unexpected`, or applied `inline`.
     pub fn callback(&self, carrier: &str, result: &'static str) {
         self.inner
             .callbacks

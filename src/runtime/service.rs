@@ -1,5 +1,6 @@
 //! Tasks that belong to somebody. A process is a set of named services: the first one that fails
-//! stops them all, and a stop takes bounded time and names who did not obey.
+//! stops them all, and a stop takes bounded time and names who did not obey. Services that work stop
+//! first; those that serve others (HTTP) stop when the work has ended (see [`crate::shutdown`]).
 //!
 //! The only module that may call `tokio::spawn`: a task nobody owns outlives its purpose, and its
 //! panic is seen by nobody.
@@ -72,8 +73,17 @@ pub struct Services {
 #[derive(Debug)]
 struct Name {
     name: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Runs until the stop.
+    Work,
+    /// Runs until the work has ended.
+    Front,
     /// Ending well before the stop is no failure.
-    may_end: bool,
+    Task,
 }
 
 impl Services {
@@ -94,13 +104,17 @@ impl Services {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        self.add(
-            Name {
-                name: name.into(),
-                may_end: false,
-            },
-            service,
-        );
+        self.add(name.into(), Kind::Work, service);
+    }
+
+    /// Starts a service that serves others and runs until the work has ended; it must watch
+    /// [`Shutdown::closing`]. An earlier end is a failure.
+    pub fn start_front<F, E>(&mut self, name: impl Into<String>, service: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.add(name.into(), Kind::Front, service);
     }
 
     /// Starts a task that may end by itself. When nothing else is left, [`Services::run`] returns.
@@ -109,16 +123,10 @@ impl Services {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        self.add(
-            Name {
-                name: name.into(),
-                may_end: true,
-            },
-            task,
-        );
+        self.add(name.into(), Kind::Task, task);
     }
 
-    fn add<F, E>(&mut self, name: Name, service: F)
+    fn add<F, E>(&mut self, name: String, kind: Kind, service: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<BoxError>,
@@ -126,7 +134,11 @@ impl Services {
         let task = self
             .running
             .spawn(async move { service.await.map_err(Into::into) });
-        self.names.insert(task.id(), name);
+        self.names.insert(task.id(), Name { name, kind });
+    }
+
+    fn works(&self) -> bool {
+        self.names.values().any(|name| name.kind != Kind::Front)
     }
 
     /// Runs until the stop is over, or until all tasks have ended. The first failure begins the
@@ -136,8 +148,12 @@ impl Services {
     /// The first failure; [`ServiceError::Stuck`] if there was none but not all stopped in time.
     pub async fn run(mut self) -> Result<(), ServiceError> {
         let mut first = None;
+        let (closing, shutdown) = (self.shutdown.closing(), self.shutdown.clone());
         loop {
+            let (open, works) = (!closing.is_cancelled(), self.works());
             tokio::select! {
+                () = shutdown.lingered(), if open && !works => shutdown.close("the work has ended"),
+                () = shutdown.drained(), if open => shutdown.close("the time for work is over"),
                 ended = self.running.join_next_with_id() => {
                     let Some(ended) = ended else { break };
                     if let Err(error) = self.judge(ended) {
@@ -169,14 +185,14 @@ impl Services {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        let Some(Name { name, may_end }) = self.names.remove(&id) else {
+        let Some(Name { name, kind }) = self.names.remove(&id) else {
             return Ok(());
         };
         match ended {
             // Nobody aborts a task of a set that is still running: it panicked.
             Err(_) => Err(ServiceError::Panicked { name }),
             Ok((_, Err(source))) => Err(ServiceError::Failed { name, source }),
-            Ok((_, Ok(()))) if may_end || self.shutdown.is_stopping() => {
+            Ok((_, Ok(()))) if kind == Kind::Task || self.shutdown.is_stopping() => {
                 tracing::debug!(service = name, "ended");
                 Ok(())
             }
@@ -266,6 +282,37 @@ mod tests {
         let mut services = Services::new(Shutdown::new());
         services.start_task("brief", ends());
         services.run().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_serve_others_stop_last() {
+        for work_s in [1_u64, 60] {
+            let shutdown = Shutdown::within(Duration::from_secs(8));
+            let mut services = Services::new(shutdown.clone());
+            let (stopping, closing) = (shutdown.stopping(), shutdown.closing());
+            services.start("slow", async move {
+                stopping.cancelled().await;
+                tokio::time::sleep(Duration::from_secs(work_s)).await;
+                Ok::<_, Infallible>(())
+            });
+            services.start_front("front", async move {
+                closing.cancelled().await;
+                Ok::<_, Infallible>(())
+            });
+            let began = tokio::time::Instant::now();
+            shutdown.stop("test");
+            let ended = services.run().await;
+            if work_s == 1 {
+                ended.unwrap();
+                assert_eq!(began.elapsed().as_secs(), 1);
+            } else {
+                // The front is not kept from its end by work that does not.
+                assert!(
+                    matches!(&ended, Err(ServiceError::Stuck { names }) if names == &["slow"]),
+                    "{ended:?}"
+                );
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,13 @@
 //! An orderly stop: one signal begins it, everything has one deadline, a second signal ends it at
-//! once.
+//! once. A platform such as Cloud Run kills 10 s after its signal; a stop takes 8 s at most:
 //!
-//! The order within the deadline is the workers': stop taking work, finish or hand back what is in
-//! flight, settle, flush, close. Nothing depends on it: a worker killed at any point loses nothing.
+//! | phase | what happens | until |
+//! |---|---|---|
+//! | [`Phase::Draining`] | readiness is off at once; nothing new is taken; what waits goes back to the queue; intents that were not sent are withdrawn; requests under way finish (6 s at most) and their results are written, or `unknown` | all work has ended, or 6.4 s |
+//! | [`Phase::Closing`] | HTTP takes no more connections; requests in progress are answered; services that do not end are named and given up | all services have ended, or 7 s |
+//! | [`Phase::Flushing`] | the last logs and traces | 1 s more |
+//!
+//! Nothing depends on it: a process killed at any point loses nothing, it is only slower to replace.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -15,8 +20,38 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::service;
 
-/// Cloud Run kills 10 s after its signal; the rest is for the last logs and traces.
-const DEADLINE: Duration = Duration::from_secs(8);
+/// Of the 8 s, the last one is for [`Phase::Flushing`].
+const DEADLINE: Duration = Duration::from_secs(7);
+/// What is left for [`Phase::Closing`] at least.
+const CLOSING: Duration = Duration::from_millis(600);
+/// What serves others ends so long before the deadline.
+const LAST_MOMENT: Duration = Duration::from_millis(200);
+/// After a signal HTTP answers for so long at least, even if there is no work to wait for: whoever
+/// sends traffic needs a moment to see that this process is not ready any more.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Where a stop is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Work ends; HTTP still answers, and says that this process is not ready.
+    Draining,
+    /// HTTP ends.
+    Closing,
+    /// Logs and traces leave; then the process exits.
+    Flushing,
+}
+
+impl Phase {
+    /// The name used in logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Closing => "closing",
+            Self::Flushing => "flushing",
+        }
+    }
+}
 
 /// Says when to stop. Clones are the same.
 #[derive(Debug, Clone)]
@@ -27,8 +62,15 @@ pub struct Shutdown {
 #[derive(Debug)]
 struct Inner {
     stopping: CancellationToken,
+    closing: CancellationToken,
     allowed: Duration,
-    deadline: OnceLock<Instant>,
+    begun: OnceLock<Begun>,
+}
+
+#[derive(Debug)]
+struct Begun {
+    at: Instant,
+    linger: Duration,
 }
 
 impl Shutdown {
@@ -38,23 +80,29 @@ impl Shutdown {
         Self::within(DEADLINE)
     }
 
-    /// A stop may take `allowed`.
+    /// A stop may take `allowed`, up to its last phase.
     #[must_use]
     pub fn within(allowed: Duration) -> Self {
-        let stopping = CancellationToken::new();
         Self {
             inner: Arc::new(Inner {
-                stopping,
+                stopping: CancellationToken::new(),
+                closing: CancellationToken::new(),
                 allowed,
-                deadline: OnceLock::new(),
+                begun: OnceLock::new(),
             }),
         }
     }
 
-    /// Cancelled when the stop begins: take no new work from then on.
+    /// Cancelled when the stop begins ([`Phase::Draining`]): take no new work from then on.
     #[must_use]
     pub fn stopping(&self) -> CancellationToken {
         self.inner.stopping.clone()
+    }
+
+    /// Cancelled when the work has ended ([`Phase::Closing`]): what serves others ends then.
+    #[must_use]
+    pub fn closing(&self) -> CancellationToken {
+        self.inner.closing.clone()
     }
 
     /// Whether the stop has begun.
@@ -65,30 +113,83 @@ impl Shutdown {
 
     /// Begins the stop, once; later calls change nothing.
     pub fn stop(&self, why: &str) {
+        self.begin(why, Duration::ZERO);
+    }
+
+    fn begin(&self, why: &str, linger: Duration) {
         let mut first = false;
-        self.inner.deadline.get_or_init(|| {
+        self.inner.begun.get_or_init(|| {
             first = true;
-            Instant::now() + self.inner.allowed
+            let at = Instant::now();
+            Begun { at, linger }
         });
         if first {
-            tracing::info!(reason = why, "stopping");
+            self.enter(Phase::Draining, why);
         }
         self.inner.stopping.cancel();
+    }
+
+    /// Goes on to [`Phase::Closing`], once.
+    pub(crate) fn close(&self, why: &str) {
+        if !self.inner.closing.is_cancelled() {
+            self.enter(Phase::Closing, why);
+            self.inner.closing.cancel();
+        }
+    }
+
+    fn enter(&self, phase: Phase, why: &str) {
+        let left_ms = u64::try_from(self.remaining().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(phase = phase.name(), reason = why, left_ms, "stopping");
+    }
+
+    /// Says that everything has ended and only logs and traces are left. The caller flushes them and
+    /// exits.
+    pub fn flushing(&self) {
+        if self.is_stopping() {
+            self.enter(Phase::Flushing, "everything has ended");
+        }
     }
 
     /// How much of the time for the stop is left; all of it before it begins.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.inner.deadline.get().map_or(self.inner.allowed, |at| {
-            at.saturating_duration_since(Instant::now())
-        })
+        self.left_of(self.inner.allowed)
+    }
+
+    fn left_of(&self, allowed: Duration) -> Duration {
+        self.inner
+            .begun
+            .get()
+            .map_or(allowed, |begun| allowed.saturating_sub(begun.at.elapsed()))
     }
 
     /// Waits until the time for the stop is over. Never returns before it began.
     pub async fn deadline(&self) {
+        self.pass(self.inner.allowed).await;
+    }
+
+    /// Waits until a moment before the deadline: what serves others drops what is not answered by
+    /// then, rather than being found still running.
+    pub async fn last_moment(&self) {
+        self.pass(self.inner.allowed.saturating_sub(LAST_MOMENT)).await;
+    }
+
+    /// Waits until work has had its time, and [`Phase::Closing`] must begin.
+    pub(crate) async fn drained(&self) {
+        self.pass(self.inner.allowed.saturating_sub(CLOSING)).await;
+    }
+
+    /// Waits until closing may begin, if there is no work.
+    pub(crate) async fn lingered(&self) {
         self.inner.stopping.cancelled().await;
-        // Set before the token is cancelled, so `remaining` counts from the beginning of the stop.
-        tokio::time::sleep(self.remaining()).await;
+        let linger = self.inner.begun.get().map_or(Duration::ZERO, |b| b.linger);
+        self.pass(linger.min(self.inner.allowed)).await;
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.inner.stopping.cancelled().await;
+        // Set before the token is cancelled, so this counts from the beginning of the stop.
+        tokio::time::sleep(self.left_of(time)).await;
     }
 
     /// Begins the stop on SIGTERM or SIGINT. Any signal after that ends the process at once, with
@@ -110,7 +211,7 @@ impl Shutdown {
                     tracing::warn!(signal = name, "a second signal: ending at once");
                     std::process::exit(code);
                 }
-                shutdown.stop(name);
+                shutdown.begin(name, LINGER);
             }
         }))
     }
@@ -136,6 +237,7 @@ mod tests {
         let started = Instant::now();
         shutdown.clone().stop("first");
         assert!(shutdown.is_stopping() && stopping.is_cancelled());
+        assert!(!shutdown.closing().is_cancelled());
         tokio::time::advance(Duration::from_secs(3)).await;
         shutdown.stop("second");
         assert_eq!(shutdown.remaining(), Duration::from_secs(5));

@@ -32,7 +32,7 @@ const SILENCED: &str = "lapin::returned_messages=off";
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The most a stop waits for the last spans.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,7 +84,7 @@ pub struct TelemetryGuard {
 }
 
 impl TelemetryGuard {
-    /// Sends what waits and ends the exporter, in at most 2 s.
+    /// Sends what waits and ends the exporter, in less than a second.
     pub async fn flush(self) {
         let Some(provider) = self.provider else {
             return;
@@ -92,7 +92,7 @@ impl TelemetryGuard {
         // The exporter blocks its caller; on a worker thread it would wait for itself.
         let ended =
             tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_TIMEOUT));
-        match tokio::time::timeout(FLUSH_TIMEOUT + Duration::from_millis(500), ended).await {
+        match tokio::time::timeout(FLUSH_TIMEOUT + Duration::from_millis(200), ended).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => {
                 tracing::warn!(error = %error, "the last traces were not exported")
@@ -109,7 +109,11 @@ impl TelemetryGuard {
 /// For an unreadable filter or endpoint, and when called twice.
 pub fn init(config: &TelemetryConfig) -> Result<TelemetryGuard, TelemetryError> {
     let filter = filter(&config.filter)?;
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // A line that cannot be written (a full disk) is lost: the layer would complain about it on
+    // stderr, fail there too, and take whoever logged with it.
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let lines = match config.format {
         Format::Pretty => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
         Format::Json => lines

@@ -6,6 +6,7 @@
 )]
 
 mod amqp;
+mod carrier;
 mod durability;
 mod local;
 mod mongo;

@@ -9,8 +9,10 @@
 //! ```
 
 pub(crate) mod attempt;
+pub(crate) mod board;
 pub(crate) mod campaign;
 pub(crate) mod claim;
+pub(crate) mod corrupt;
 pub(crate) mod intent;
 pub(crate) mod lead;
 pub(crate) mod record;
@@ -74,6 +76,7 @@ macro_rules! store_conformance {
                 concurrent_saves_have_one_winner
                 the_newest_is_by_number_not_by_text
                 found_by_any_call_of_any_leg
+                a_slot_is_taken_back_only_if_it_is_free
                 due_checks_come_earliest_first
                 due_commands_come_oldest_first
                 slots_are_listed_and_counted
@@ -90,6 +93,7 @@ macro_rules! store_conformance {
                 imports_are_read_and_listed
                 tallies_replace_their_own_batch
                 an_import_ends_once
+                an_incomplete_import_can_still_be_done
                 row_errors_are_one_per_line
                 heartbeats_come_and_go
                 the_first_key_wins
@@ -98,6 +102,18 @@ macro_rules! store_conformance {
                 concurrent_candidates_for_a_duty_have_one_winner
                 the_clock_goes_forward
                 made_up_cursors_are_refused
+                a_cursor_belongs_to_its_list
+            }
+            corrupt {
+                attempts_are_passed_over
+                leads_are_passed_over
+                campaigns_are_passed_over
+                records_are_passed_over
+            }
+            board {
+                notes_are_written_over_the_version_before
+                concurrent_writers_of_a_note_have_one_winner
+                notes_are_listed_by_the_beginning_of_their_key
             }
         }
     };

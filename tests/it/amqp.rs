@@ -10,6 +10,7 @@ use dialfleet_engine::port::queue::{Consumer, Delivery, Message, PublishError, Q
 use dialfleet_runtime::clock::fill_random;
 use dialfleet_runtime::retry::Backoff;
 use dialfleet_tests::fleet::service;
+use dialfleet_tests::proxy::Proxy;
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
     QueueDeleteOptions,
@@ -17,8 +18,6 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::time::timeout;
-
-use crate::proxy::Proxy;
 
 /// Longer than anything here takes; a test that needs it has failed.
 const BOUND: Duration = Duration::from_secs(60);

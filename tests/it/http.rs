@@ -18,10 +18,11 @@ use dialfleet_engine::message::LeadBatch;
 use dialfleet_engine::pace::Pace;
 use dialfleet_engine::port::carrier::{
     CallRecord, CallStatus, CallbackNews, CallbackRefused, Capabilities, CarrierError,
-    CarrierProfile, DialAnswer, DialRequest, RawCallback,
+    CarrierProfile, CommandStyle, DialAnswer, DialRequest, RawCallback,
 };
 use dialfleet_engine::port::queue::{Consumer, ControlListener, Message, PublishError, Topic};
 use dialfleet_engine::port::{Carrier, Queue, Store};
+use dialfleet_engine::time::FleetClock;
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_http::{ApiKey, ApiState, Readiness};
 use dialfleet_runtime::metrics::Metrics;
@@ -74,7 +75,7 @@ impl Rig {
             store: Arc::new(store),
             queue: queue.clone(),
             carriers: BTreeMap::from([(id.clone(), carrier.clone() as Arc<dyn Carrier>)]),
-            clock: clock.clone(),
+            clock: FleetClock::new(clock.clone()),
             entropy: Arc::new(SeededEntropy::new(1)),
             metrics: Metrics::new(),
             settings: Settings {
@@ -272,7 +273,9 @@ impl Listener {
         let capabilities = Capabilities {
             pollable: true,
             ringing_event: true,
-            limits_duration: true,
+            longest_call: None,
+            signed_callbacks: true,
+            commands: CommandStyle::Document,
             queue_bound: std::time::Duration::ZERO,
         };
         Self {

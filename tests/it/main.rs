@@ -7,4 +7,5 @@
 mod amqp;
 mod http;
 mod mongo;
-mod proxy;
+mod repair;
+mod telnyx;

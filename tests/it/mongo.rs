@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::proxy::Proxy;
+use dialfleet_tests::proxy::Proxy;
 
 async fn raw(database: &Database, collection: &str) -> Collection<Document> {
     let client = mongodb::Client::with_uri_str(database.uri()).await.unwrap();

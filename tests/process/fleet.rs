@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// Retries within seconds, so that a test sees them.
-fn quick_campaign(name: &str) -> Value {
+pub(crate) fn quick_campaign(name: &str) -> Value {
     let soon = |max: u32| json!({ "delays_s": [1], "max": max });
     json!({
         "name": name,
@@ -29,7 +29,7 @@ fn quick_campaign(name: &str) -> Value {
 }
 
 /// What the network must have seen, whatever happened.
-fn judge(fleet: &TestFleet, limit: u32) {
+pub(crate) fn judge(fleet: &TestFleet, limit: u32) {
     let ledger = fleet.simulator.network().ledger();
     assert_eq!(ledger.violations, [], "\n{}", fleet.log());
     assert_eq!(ledger.duplicates, 0);

@@ -1,5 +1,8 @@
 //! The program as its users run it: several processes, real services, a simulated telephone network
 //! that judges.
 
+mod chaos;
 mod demonstration;
+mod embedded;
 mod fleet;
+mod shutdown;

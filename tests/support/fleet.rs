@@ -1,5 +1,9 @@
-//! Real processes of `dialfleet` against the real broker and store, with only the telephone network
-//! simulated, in the test's own process, where it is the witness.
+//! Real processes of `dialfleet` against the real broker and store, or the embedded ones, with only the
+//! telephone network simulated, in the test's own process, where it is the witness.
+
+mod running;
+
+pub use running::Running;
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -10,7 +14,7 @@ use anyhow::{Context, bail};
 use dialfleet_simulator::{Simulator, SimulatorConfig};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::wait::until;
 
@@ -72,11 +76,17 @@ pub fn free_port() -> u16 {
 pub struct TestFleet {
     /// The witness.
     pub simulator: Simulator,
+    /// Where carriers call back, if not at the API itself.
+    pub public_url: Option<String>,
+    /// Bytes that any file of a process started from now on may have: a full disk, without a disk.
+    pub file_limit: Option<u64>,
     folder: tempfile::TempDir,
+    /// Store and broker are in the one process.
+    embedded: bool,
     name: String,
     port: u16,
-    api: Option<Child>,
-    workers: Vec<Child>,
+    api: Option<Running>,
+    workers: Vec<Running>,
     client: reqwest::Client,
 }
 
@@ -99,7 +109,10 @@ impl TestFleet {
         let name = format!("df_{}_{}", std::process::id(), free_port());
         Ok(Self {
             simulator,
+            public_url: None,
+            file_limit: None,
             folder,
+            embedded: false,
             name,
             port: free_port(),
             api: None,
@@ -108,7 +121,27 @@ impl TestFleet {
         })
     }
 
-    fn command(&self, args: &[&str], port: u16) -> Command {
+    /// A fleet of one process (`up`) that keeps its state in a folder. It needs no services.
+    ///
+    /// # Errors
+    /// The simulator cannot be started.
+    pub async fn embedded(change: impl FnOnce(&mut SimulatorConfig)) -> anyhow::Result<Self> {
+        let mut fleet = Self::new(change).await?;
+        fleet.embedded = true;
+        Ok(fleet)
+    }
+
+    /// Where an embedded fleet keeps its state.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn state(&self, command: &mut Command) {
+        if self.embedded {
+            command.env_remove("MONGODB_URI").env_remove("AMQP_URL");
+            return;
+        }
         let mut uri = service("MONGODB_URI");
         // The database is the path of the URI.
         let query = uri
@@ -116,23 +149,43 @@ impl TestFleet {
             .map(|at| uri.split_off(at))
             .unwrap_or_default();
         let host = uri.trim_end_matches('/').to_owned();
+        command
+            .env("MONGODB_URI", format!("{host}/{}{query}", self.name))
+            .env("AMQP_URL", service("AMQP_URL"))
+            .env("DIALFLEET_QUEUE_PREFIX", format!("{}.", self.name));
+    }
+
+    fn command(&self, args: &[&str], port: u16) -> Command {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.folder.path().join("log"));
-        let mut command = Command::new(program());
+        let mut command = match self.file_limit {
+            None => Command::new(program()),
+            Some(bytes) => {
+                // A write beyond the limit is an error then, not the end of the process.
+                let mut shell = Command::new("sh");
+                let limit = format!("--fsize={bytes}");
+                shell
+                    .args(["-c", "trap '' XFSZ; exec prlimit \"$@\"", "sh", &limit])
+                    .arg(program());
+                shell
+            }
+        };
+        self.state(&mut command);
         command
             .args(args)
-            .env("MONGODB_URI", format!("{host}/{}{query}", self.name))
-            .env("AMQP_URL", service("AMQP_URL"))
-            .env("DIALFLEET_QUEUE_PREFIX", format!("{}.", self.name))
             .env(
                 "DIALFLEET_CARRIERS",
                 self.folder.path().join("carriers.toml"),
             )
             .env("DIALFLEET_API_KEY", KEY)
             .env("SIM_TOKEN", TOKEN)
-            .env("PUBLIC_URL", self.url())
+            .env(
+                "PUBLIC_URL",
+                self.public_url.clone().unwrap_or_else(|| self.url()),
+            )
+            .env("DIALFLEET_URL", self.url())
             .env("PORT", port.to_string())
             .env(
                 "RUST_LOG",
@@ -170,29 +223,40 @@ impl TestFleet {
         Ok(())
     }
 
+    fn run(&self, args: &[&str], port: u16) -> anyhow::Result<Running> {
+        Ok(Running {
+            child: self.command(args, port).spawn()?,
+            port,
+            client: self.client.clone(),
+        })
+    }
+
     /// Starts the API (`api` or `up`) and waits until it is ready.
     ///
     /// # Errors
     /// It cannot be started.
     pub async fn start_api(&mut self, role: &str) -> anyhow::Result<()> {
-        self.api = Some(self.command(&[role], self.port).spawn()?);
-        let url = format!("{}/readyz", self.url());
-        until(
-            "the API is ready",
-            Duration::from_secs(30),
-            async || match self.client.get(&url).send().await {
-                Ok(answer) if answer.status().is_success() => Ok(()),
-                Ok(answer) => Err(format!(
-                    "{}: {}\n{}",
-                    answer.status(),
-                    answer.text().await.unwrap_or_default(),
-                    self.log()
-                )),
-                Err(error) => Err(format!("{error}\n{}", self.log())),
-            },
-        )
+        let data = self.data();
+        let mut args = vec![role];
+        if self.embedded {
+            args.extend(["--data-dir", data.to_str().context("a path of text")?]);
+        }
+        let api = self.run(&args, self.port)?;
+        let said = |why: String| format!("{why}\n{}", self.log());
+        until("the API is ready", Duration::from_secs(30), async || {
+            api.ready().await.map_err(said)
+        })
         .await;
+        self.api = Some(api);
         Ok(())
+    }
+
+    /// The process with the API.
+    ///
+    /// # Panics
+    /// It was not started.
+    pub fn api(&mut self) -> &mut Running {
+        self.api.as_mut().expect("the API was started")
     }
 
     /// Starts a worker.
@@ -200,9 +264,25 @@ impl TestFleet {
     /// # Errors
     /// It cannot be started.
     pub fn start_worker(&mut self) -> anyhow::Result<()> {
-        let child = self.command(&["worker"], 0).spawn()?;
-        self.workers.push(child);
+        let worker = self.run(&["worker"], free_port())?;
+        self.workers.push(worker);
         Ok(())
+    }
+
+    /// Waits until every worker is ready.
+    pub async fn workers_ready(&self) {
+        for worker in &self.workers {
+            let said = |why: String| format!("{why}\n{}", self.log());
+            until("a worker is ready", Duration::from_secs(30), async || {
+                worker.ready().await.map_err(said)
+            })
+            .await;
+        }
+    }
+
+    /// Takes the `i`th worker out of the fleet, to be ended.
+    pub fn dismiss_worker(&mut self, i: usize) -> Running {
+        self.workers.remove(i)
     }
 
     /// Kills the `i`th worker with SIGKILL, as a power cut would.
@@ -210,8 +290,7 @@ impl TestFleet {
     /// # Errors
     /// There is none.
     pub async fn kill_worker(&mut self, i: usize) -> anyhow::Result<()> {
-        let mut child = self.workers.remove(i);
-        child.kill().await.context("the worker was gone already")
+        self.workers.remove(i).kill().await
     }
 
     /// How many workers were started and not killed.
@@ -295,10 +374,31 @@ impl TestFleet {
         .await
     }
 
+    /// Runs a client command, such as `campaign list`, against its API.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn client(&self, args: &[&str]) -> anyhow::Result<std::process::Output> {
+        let mut command = self.command(args, 0);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(command.output().await?)
+    }
+
+    /// How often the processes said something.
+    #[must_use]
+    pub fn said(&self, what: &str) -> usize {
+        self.everything_said().matches(what).count()
+    }
+
+    fn everything_said(&self) -> String {
+        let log = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// The end of what the processes said.
     #[must_use]
     pub fn log(&self) -> String {
-        let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let text = self.everything_said();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
     }

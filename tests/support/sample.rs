@@ -131,6 +131,7 @@ pub fn leg(carrier: &CarrierId, nonce: &str) -> Leg {
         intent_at: T0,
         call_id: None,
         refusal: None,
+        longest_ms: None,
     }
 }
 
@@ -172,6 +173,7 @@ pub fn import(campaign: &CampaignId, name: &str) -> Import {
         unreadable: 0,
         refused: None,
         created_at: T0,
+        heard_at: None,
         done_at: None,
     }
 }

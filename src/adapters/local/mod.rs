@@ -230,7 +230,8 @@ fn not_taken(error: &StoreError) -> PublishError {
     match error {
         StoreError::Unclear(_) => PublishError::Unconfirmed,
         StoreError::Unavailable(source) => PublishError::Refused(format!("{error}: {source}")),
-        StoreError::Corrupt { .. } | StoreError::Refused(_) => {
+        StoreError::NoRoom(why) => PublishError::NoRoom(why.clone()),
+        StoreError::Corrupt { .. } | StoreError::Refused(_) | StoreError::BadCursor => {
             PublishError::Refused(error.to_string())
         }
     }

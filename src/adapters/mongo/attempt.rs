@@ -16,10 +16,11 @@ use mongodb::options::{AggregateOptions, FindOptions, Hint};
 use serde::Deserialize;
 
 use super::index::{ATTEMPTS, ATTEMPTS_LIVE, ID, U1, U2, U3};
-use super::page::{self, Newest};
+use super::page;
 use super::read::{self, List};
 use super::write::{self, Change, CompareAndSet, Insertion, int};
 use super::{LIST_TIME, MongoStore, error};
+use crate::page::{ListName, Newest};
 
 const WHAT: &str = "attempt";
 
@@ -51,10 +52,11 @@ impl AttemptStore for MongoStore {
 
     async fn attempts(&self, ids: &[AttemptId]) -> Answer<Vec<Option<Attempt>>> {
         read::by_id(
+            &self.unreadable,
             &self.attempts,
             WHAT,
             ids.iter().map(AttemptId::as_str),
-            |a| a.id.as_str(),
+            |a: &Attempt| a.id.as_str(),
         )
         .await
     }
@@ -66,6 +68,7 @@ impl AttemptStore for MongoStore {
 
     async fn newest_attempt(&self, lead: &LeadId) -> Answer<Option<Attempt>> {
         read::first(
+            &self.unreadable,
             &self.attempts,
             WHAT,
             doc! { "lead": lead.as_str() },
@@ -89,7 +92,8 @@ impl AttemptStore for MongoStore {
             "legs": { "$elemMatch": { "carrier": carrier.as_str(), "call_id": { "$in": wanted } } },
         };
         let options = FindOptions::builder().sort(doc! { "_id": 1 }).build();
-        let found = read::all(&self.attempts, WHAT, filter, options).await?;
+        let found: Vec<Attempt> =
+            read::every(&self.unreadable, &self.attempts, WHAT, filter, options).await?;
         let mut by_call: HashMap<&CarrierCallId, &Attempt> = HashMap::new();
         for attempt in &found {
             for leg in attempt.legs.iter().filter(|leg| leg.carrier == *carrier) {
@@ -108,6 +112,7 @@ impl AttemptStore for MongoStore {
         let filter = doc! { "live": true, "check_at": { "$lte": now.millis() } };
         let sort = doc! { "check_at": 1, "_id": 1 };
         read::list(
+            &self.unreadable,
             &self.attempts,
             WHAT,
             List {
@@ -124,6 +129,7 @@ impl AttemptStore for MongoStore {
         let filter = doc! { "todo_at": { "$lt": before.millis() } };
         let sort = doc! { "todo_at": 1, "_id": 1 };
         read::list(
+            &self.unreadable,
             &self.attempts,
             WHAT,
             List {
@@ -148,13 +154,8 @@ impl AttemptStore for MongoStore {
             .batch_size(1_000)
             .hint(Hint::Name(U2.to_owned()))
             .build();
-        let taken = read::all(
-            &self.attempts.clone_with_type::<Taken>(),
-            WHAT,
-            filter,
-            options,
-        )
-        .await?;
+        let taken: Vec<Taken> =
+            read::all(&self.unreadable, &self.attempts, WHAT, filter, options).await?;
         Ok(taken.into_iter().map(|t| t.slot).collect())
     }
 
@@ -164,7 +165,8 @@ impl AttemptStore for MongoStore {
             .batch_size(1_000)
             .hint(Hint::Name(ATTEMPTS_LIVE.to_owned()))
             .build();
-        let mut found = read::all(&self.attempts, WHAT, filter, options).await?;
+        let mut found: Vec<Attempt> =
+            read::all(&self.unreadable, &self.attempts, WHAT, filter, options).await?;
         // To the server, what is absent comes first.
         found.sort_by(|a, b| {
             (a.slot.is_none(), a.slot, &a.id).cmp(&(b.slot.is_none(), b.slot, &b.id))
@@ -175,6 +177,7 @@ impl AttemptStore for MongoStore {
     async fn live_by_phone(&self, tenant: &TenantId, phone: &E164) -> Answer<Vec<Attempt>> {
         let filter = doc! { "tenant": tenant.as_str(), "phone": phone.as_str(), "live": true };
         read::all(
+            &self.unreadable,
             &self.attempts,
             WHAT,
             filter,
@@ -203,7 +206,7 @@ impl AttemptStore for MongoStore {
             limit,
             index: Some(ATTEMPTS_LIVE),
         };
-        read::list(&self.attempts, WHAT, list).await
+        read::list(&self.unreadable, &self.attempts, WHAT, list).await
     }
 
     async fn slots_in_use(&self) -> Answer<Vec<(CampaignId, u32)>> {
@@ -241,7 +244,8 @@ impl AttemptStore for MongoStore {
         cursor: Option<&str>,
         limit: usize,
     ) -> Answer<Page<Attempt>> {
-        let after = page::decode::<Newest>(cursor)?;
+        let name = ListName::of_attempts(tenant, filter);
+        let after = name.after::<Newest>(cursor)?;
         let mut wanted: Document = doc! { "tenant": tenant.as_str() };
         if let Some(campaign) = &filter.campaign {
             wanted.insert("campaign", campaign.as_str());
@@ -260,8 +264,8 @@ impl AttemptStore for MongoStore {
             limit: limit.saturating_add(1),
             index: None,
         };
-        let found = read::list(&self.attempts, WHAT, list).await?;
-        Ok(page::page(found, limit, |a| {
+        let found = read::list(&self.unreadable, &self.attempts, WHAT, list).await?;
+        Ok(name.page(found, limit, |a: &Attempt| {
             (a.intent_at, a.id.as_str().to_owned())
         }))
     }

@@ -14,9 +14,10 @@ use mongodb::options::ReturnDocument;
 use super::MongoStore;
 use super::error::{self, Cause};
 use super::index::CAMPAIGNS;
-use super::page::{self, Newest};
+use super::page;
 use super::read::{self, List};
 use super::write::{self, Change, CompareAndSet, int};
+use crate::page::{ListName, Newest};
 
 const WHAT: &str = "campaign";
 
@@ -33,10 +34,11 @@ impl CampaignStore for MongoStore {
 
     async fn campaigns(&self, ids: &[CampaignId]) -> Answer<Vec<Option<Campaign>>> {
         read::by_id(
+            &self.unreadable,
             &self.campaigns,
             WHAT,
             ids.iter().map(CampaignId::as_str),
-            |c| c.id.as_str(),
+            |c: &Campaign| c.id.as_str(),
         )
         .await
     }
@@ -47,7 +49,8 @@ impl CampaignStore for MongoStore {
         cursor: Option<&str>,
         limit: usize,
     ) -> Answer<Page<Campaign>> {
-        let after = page::decode::<Newest>(cursor)?;
+        let name = ListName::new("campaigns", &[Some(tenant.as_str())]);
+        let after = name.after::<Newest>(cursor)?;
         let mut filter = doc! { "tenant": tenant.as_str() };
         page::after_newest(&mut filter, "created_at", after);
         let sort = doc! { "created_at": -1, "_id": -1 };
@@ -57,8 +60,8 @@ impl CampaignStore for MongoStore {
             limit: limit.saturating_add(1),
             index: None,
         };
-        let found = read::list(&self.campaigns, WHAT, list).await?;
-        Ok(page::page(found, limit, |c| {
+        let found = read::list(&self.unreadable, &self.campaigns, WHAT, list).await?;
+        Ok(name.page(found, limit, |c: &Campaign| {
             (c.created_at, c.id.as_str().to_owned())
         }))
     }
@@ -117,7 +120,8 @@ impl CampaignStore for MongoStore {
         let filter =
             doc! { "state": { "$in": states.to_vec() }, "wake_at": { "$lte": now.millis() } };
         let sort = doc! { "wake_at": 1, "_id": 1 };
-        let due = read::list(
+        let due: Vec<Campaign> = read::list(
+            &self.unreadable,
             &self.campaigns,
             WHAT,
             List {
@@ -201,7 +205,7 @@ impl CampaignStore for MongoStore {
             limit,
             index: None,
         };
-        read::list(&self.campaigns, WHAT, list).await
+        read::list(&self.unreadable, &self.campaigns, WHAT, list).await
     }
 }
 

@@ -13,10 +13,10 @@ use dialfleet_engine::port::store::{Answer, Cas, ClaimRequest, StoreError};
 use futures_util::future::join_all;
 
 use super::MongoStore;
-use super::error::Cause;
 use super::index::LEADS;
 use super::read::{self, List};
 use super::write::{self, Change, CompareAndSet};
+use crate::unreadable::{Unreadable, corrupt};
 
 /// Among how many of the highest priority one is drawn. Four times as many after each time that all
 /// of them were taken meanwhile: so many want them that they must spread.
@@ -109,7 +109,7 @@ impl MongoStore {
                 .await
                 .err()
                 .or(failure);
-            let (drawn, taken) = draw(&mut pools, requests, &open);
+            let (drawn, taken) = draw(&self.unreadable, &mut pools, requests, &open);
             if drawn.is_empty() {
                 break;
             }
@@ -169,15 +169,15 @@ impl MongoStore {
             limit,
             index: Some("claim"),
         };
-        let found = read::list(&self.raw(LEADS), "lead", list).await?;
-        found.into_iter().map(candidate).collect()
+        let found = read::list(&self.unreadable, &self.leads, "lead", list).await?;
+        Ok(self.unreadable.readable(found.into_iter().map(candidate)))
     }
 }
 
 fn candidate(document: RawDocumentBuf) -> Answer<Candidate> {
-    let corrupt = |e: bson::error::Error| StoreError::Corrupt {
-        what: "lead",
-        source: Box::new(Cause(e.to_string())),
+    let corrupt = |e: bson::error::Error| {
+        let id = document.get_str("_id").unwrap_or("of unknown id");
+        corrupt("lead", id, &e.to_string())
     };
     Ok(Candidate {
         priority: document.get_i32("priority").map_err(corrupt)?,
@@ -189,6 +189,7 @@ fn candidate(document: RawDocumentBuf) -> Answer<Candidate> {
 
 /// Draws a lead for each request that is open, and says how it is taken.
 fn draw(
+    bad: &Unreadable,
     pools: &mut BTreeMap<&CampaignId, Pool>,
     requests: &[ClaimRequest],
     open: &[usize],
@@ -201,11 +202,14 @@ fn draw(
             .get_mut(&request.campaign)
             .and_then(|pool| pool.draw(request))
         {
-            let Ok(lead) = bson::deserialize_from_slice::<Lead>(candidate.document.as_bytes())
-            else {
-                // Claimed, it would come back for ever; left alone, it stands in nobody's way.
-                tracing::error!(campaign.id = %request.campaign, "a stored lead cannot be read and is passed over");
-                continue;
+            let lead = match bson::deserialize_from_slice::<Lead>(candidate.document.as_bytes()) {
+                Ok(lead) => lead,
+                Err(error) => {
+                    // Claimed, it would come back for ever; left alone, it stands in nobody's way.
+                    let id = candidate.document.get_str("_id").unwrap_or("of unknown id");
+                    bad.remember(&corrupt("lead", id, &error.to_string()));
+                    continue;
+                }
             };
             taken.push(take(&lead, &candidate, request));
             drawn.push(Drawn { request: at, lead });

@@ -6,6 +6,8 @@ use dialfleet_engine::port::store::StoreError;
 use mongodb::error::{Error, ErrorKind, InsertManyError, NO_WRITES_PERFORMED, WriteFailure};
 use thiserror::Error as ThisError;
 
+use crate::unreadable::corrupt;
+
 /// A unique index says no.
 pub(super) const DUPLICATE_KEY: i32 = 11_000;
 /// An update would change `_id`: how a compare-and-set in a bulk reports "no match".
@@ -18,7 +20,7 @@ pub(super) const NAMESPACE_NOT_FOUND: i32 = 26;
 /// The server understood and refuses, and will again: arguments, rights, space, shape, a unique
 /// index. "Not the primary" is none of them: it may be the answer to the driver's repetition of a
 /// write whose first try went through.
-const REFUSALS: [i32; 17] = [
+const REFUSALS: [i32; 16] = [
     2,
     9,
     13,
@@ -34,9 +36,11 @@ const REFUSALS: [i32; 17] = [
     371,
     10_334,
     DUPLICATE_KEY,
-    14_031,
     17_280,
 ];
+
+/// The server's disk is full.
+const OUT_OF_DISK: i32 = 14_031;
 
 /// A driver error without the data it was about.
 #[derive(Debug, ThisError)]
@@ -106,10 +110,9 @@ pub(super) fn command_code(error: &Error) -> Option<i32> {
 /// A read failed: nothing was written in any case.
 pub(super) fn on_read(what: &'static str, error: &Error) -> StoreError {
     match error.kind.as_ref() {
-        ErrorKind::Bson(_) | ErrorKind::BsonDeserialization(_) => StoreError::Corrupt {
-            what,
-            source: Cause::boxed(error),
-        },
+        ErrorKind::Bson(_) | ErrorKind::BsonDeserialization(_) => {
+            corrupt(what, "of unknown id", &Cause::of(error).to_string())
+        }
         _ => StoreError::Unavailable(Cause::boxed(error)),
     }
 }
@@ -143,7 +146,9 @@ pub(super) fn on_write(error: &Error) -> StoreError {
 
 /// What a code says about a write, or about one of several in a command.
 pub(super) fn by_code(code: i32, cause: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
-    if REFUSALS.contains(&code) {
+    if code == OUT_OF_DISK {
+        StoreError::NoRoom("the database's disk is full".to_owned())
+    } else if REFUSALS.contains(&code) {
         StoreError::Refused(cause.to_string())
     } else {
         StoreError::Unclear(cause)
@@ -183,6 +188,10 @@ mod tests {
     fn only_a_proof_makes_a_failed_write_an_unhappened_one() {
         let cause = || Box::new(Cause(String::new()));
         assert!(matches!(by_code(13, cause()), StoreError::Refused(_)));
+        assert!(matches!(
+            by_code(OUT_OF_DISK, cause()),
+            StoreError::NoRoom(_)
+        ));
         assert!(matches!(by_code(10_107, cause()), StoreError::Unclear(_)));
         assert!(matches!(by_code(91, cause()), StoreError::Unclear(_)));
         assert!(matches!(by_code(64, cause()), StoreError::Unclear(_)));

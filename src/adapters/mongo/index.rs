@@ -22,8 +22,9 @@ pub(super) const ROW_ERRORS: &str = "row_errors";
 pub(super) const WORKERS: &str = "workers";
 pub(super) const SETTINGS: &str = "settings";
 pub(super) const DUTIES: &str = "duties";
+pub(super) const NOTES: &str = "notes";
 
-const COLLECTIONS: [&str; 10] = [
+const COLLECTIONS: [&str; 11] = [
     CAMPAIGNS,
     LEADS,
     ATTEMPTS,
@@ -34,6 +35,7 @@ const COLLECTIONS: [&str; 10] = [
     WORKERS,
     SETTINGS,
     DUTIES,
+    NOTES,
 ];
 
 /// The index every collection has.

@@ -17,7 +17,8 @@ use serde::Deserialize;
 use super::index::{ID, LEADS};
 use super::read::{self, List};
 use super::write::{self, Change, CompareAndSet};
-use super::{LIST_TIME, MongoStore, page};
+use super::{LIST_TIME, MongoStore};
+use crate::page::ListName;
 
 const WHAT: &str = "lead";
 
@@ -71,6 +72,7 @@ impl LeadStore for MongoStore {
             doc! { "state": LeadState::Claimed.name(), "claimed_at": { "$lt": before.millis() } };
         let sort = doc! { "claimed_at": 1, "_id": 1 };
         read::list(
+            &self.unreadable,
             &self.leads,
             WHAT,
             List {
@@ -96,9 +98,13 @@ impl LeadStore for MongoStore {
     }
 
     async fn leads(&self, ids: &[LeadId]) -> Answer<Vec<Option<Lead>>> {
-        read::by_id(&self.leads, WHAT, ids.iter().map(LeadId::as_str), |l| {
-            l.id.as_str()
-        })
+        read::by_id(
+            &self.unreadable,
+            &self.leads,
+            WHAT,
+            ids.iter().map(LeadId::as_str),
+            |l: &Lead| l.id.as_str(),
+        )
         .await
     }
 
@@ -109,7 +115,9 @@ impl LeadStore for MongoStore {
         cursor: Option<&str>,
         limit: usize,
     ) -> Answer<Page<Lead>> {
-        let after = page::decode::<String>(cursor)?;
+        let filters = [Some(campaign.as_str()), state.map(LeadState::name)];
+        let name = ListName::new("leads", &filters);
+        let after = name.after::<String>(cursor)?;
         let from = after.unwrap_or_else(|| format!("{campaign}:"));
         // A lead's id begins with its campaign's, so the index of `_id` holds a campaign's leads in
         // one piece; ';' is what follows ':'.
@@ -126,8 +134,8 @@ impl LeadStore for MongoStore {
             limit: limit.saturating_add(1),
             index: None,
         };
-        let found = read::list(&self.leads, WHAT, list).await?;
-        Ok(page::page(found, limit, |l| l.id.as_str().to_owned()))
+        let found = read::list(&self.unreadable, &self.leads, WHAT, list).await?;
+        Ok(name.page(found, limit, |l: &Lead| l.id.as_str().to_owned()))
     }
 
     async fn lead_counts(&self, campaign: &CampaignId) -> Answer<LeadCounts> {
@@ -149,7 +157,10 @@ impl LeadStore for MongoStore {
         .await?;
         let mut counts = LeadCounts::default();
         for Counted { id, leads } in counted {
-            match id.state {
+            let Some(state) = LeadState::ALL.into_iter().find(|s| s.name() == id.state) else {
+                continue;
+            };
+            match state {
                 LeadState::Ready => counts.ready += leads,
                 LeadState::Claimed => counts.claimed += leads,
                 LeadState::Suppressed => counts.suppressed += leads,
@@ -170,10 +181,10 @@ impl LeadStore for MongoStore {
             due_at: Timestamp,
         }
         let filter = doc! { "campaign": campaign.as_str(), "state": LeadState::Ready.name() };
-        let leads = self.leads.clone_with_type::<Due>();
         let fields = doc! { "_id": 0, "due_at": 1 };
-        let first = read::first(
-            &leads,
+        let first: Option<Due> = read::first(
+            &self.unreadable,
+            &self.leads,
             WHAT,
             filter,
             Some(doc! { "due_at": 1 }),
@@ -190,12 +201,10 @@ impl LeadStore for MongoStore {
             .map(|s| s.name())
             .collect();
         let filter = doc! { "campaign": campaign.as_str(), "state": { "$in": open } };
-        let leads = self.documents(LEADS);
-        Ok(
-            read::first(&leads, WHAT, filter, None, Some(doc! { "_id": 1 }))
-                .await?
-                .is_some(),
-        )
+        let one = Some(doc! { "_id": 1 });
+        let found: Option<Document> =
+            read::first(&self.unreadable, &self.leads, WHAT, filter, None, one).await?;
+        Ok(found.is_some())
     }
 }
 
@@ -209,7 +218,7 @@ struct Counted {
 
 #[derive(Deserialize)]
 struct CountedBy {
-    state: LeadState,
+    state: String,
     #[serde(default)]
     outcome: Option<String>,
 }
@@ -224,10 +233,18 @@ impl MongoStore {
         let ids: Vec<_> = refused(leads, refused_by, true)
             .map(|l| l.id.as_str())
             .collect();
-        let found = read::by_id(&self.leads, WHAT, ids.iter().copied(), |l| l.id.as_str()).await?;
+        // One that cannot be read is nobody's row.
+        let filter = doc! { "_id": { "$in": ids } };
+        let found: Vec<Lead> = read::all(
+            &self.unreadable,
+            &self.leads,
+            WHAT,
+            filter,
+            FindOptions::default(),
+        )
+        .await?;
         Ok(found
             .into_iter()
-            .flatten()
             .map(|l| (l.id.as_str().to_owned(), l))
             .collect())
     }
@@ -248,7 +265,15 @@ impl MongoStore {
         let mut found = HashMap::new();
         for (campaign, phones) in phones {
             let filter = doc! { "campaign": campaign, "phone": { "$in": phones.clone() } };
-            for lead in read::all(&self.leads, WHAT, filter, FindOptions::default()).await? {
+            let known: Vec<Lead> = read::all(
+                &self.unreadable,
+                &self.leads,
+                WHAT,
+                filter,
+                FindOptions::default(),
+            )
+            .await?;
+            for lead in known {
                 if let Some(phone) = phones.iter().copied().find(|p| *p == lead.phone.as_str()) {
                     found.insert((campaign, phone), lead);
                 }

@@ -10,6 +10,7 @@
 //! and a bulk compare-and-set with an answer per document.
 
 mod attempt;
+mod board;
 mod campaign;
 mod claim;
 mod error;
@@ -20,9 +21,10 @@ mod read;
 mod record;
 mod write;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Document, doc};
 use dialfleet_domain::call::Attempt;
 use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::lead::Lead;
@@ -36,6 +38,7 @@ use thiserror::Error;
 
 use self::error::Cause;
 pub use self::index::SchemaError;
+use crate::unreadable::{Unreadable, corrupt};
 
 /// The database, when the URI names none.
 const DEFAULT_DATABASE: &str = "dialfleet";
@@ -79,6 +82,7 @@ pub struct MongoStore {
     attempts: Collection<Attempt>,
     callbacks: Collection<Callback>,
     workers: Collection<Heartbeat>,
+    unreadable: Arc<Unreadable>,
 }
 
 impl MongoStore {
@@ -122,7 +126,10 @@ impl MongoStore {
             StoreError::Unavailable(source)
             | StoreError::Unclear(source)
             | StoreError::Corrupt { source, .. } => ConnectError::Unreachable(source),
-            StoreError::Refused(why) => ConnectError::Unreachable(why.into()),
+            StoreError::NoRoom(why) | StoreError::Refused(why) => {
+                ConnectError::Unreachable(why.into())
+            }
+            StoreError::BadCursor => ConnectError::Unreachable(Box::new(e)),
         })?;
         if !hello.contains_key("setName") {
             return Err(ConnectError::Standalone);
@@ -137,6 +144,7 @@ impl MongoStore {
             attempts: db.collection(index::ATTEMPTS),
             callbacks: db.collection(index::CALLBACKS),
             workers: db.collection(index::WORKERS),
+            unreadable: Arc::default(),
             db,
         })
     }
@@ -166,8 +174,18 @@ impl MongoStore {
         write::within(self.db.drop()).await
     }
 
-    fn raw(&self, collection: &str) -> Collection<RawDocumentBuf> {
-        self.db.collection(collection)
+    /// Makes a document unreadable. For tests.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn spoil_for_tests(&self, collection: &str, id: &str, field: &str) -> Answer<()> {
+        let set = doc! { "$set": { field: 7 } };
+        write::within(
+            self.documents(collection)
+                .update_one(doc! { "_id": id }, set),
+        )
+        .await
+        .map(drop)
     }
 
     fn documents(&self, collection: &str) -> Collection<Document> {
@@ -183,9 +201,6 @@ async fn server_time(db: &Database) -> Answer<Timestamp> {
     let hello = hello(db).await?;
     match hello.get_datetime("localTime") {
         Ok(at) => Ok(Timestamp::from_millis(at.timestamp_millis())),
-        Err(e) => Err(StoreError::Corrupt {
-            what: "server time",
-            source: Box::new(Cause(e.to_string())),
-        }),
+        Err(e) => Err(corrupt("server time", "now", &e.to_string())),
     }
 }

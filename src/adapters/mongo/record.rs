@@ -10,6 +10,7 @@ use dialfleet_domain::phone::E164;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::store::{
     Answer, Callback, Cas, DoNotCall, Heartbeat, Inserted, MacKey, RecordStore, StoreError,
+    Unreadable,
 };
 use mongodb::options::{FindOptions, ReturnDocument};
 use serde::Deserialize;
@@ -19,6 +20,7 @@ use super::index::{CALLBACKS, DO_NOT_CALL, DUTIES, IMPORTS, ROW_ERRORS, SETTINGS
 use super::read::{self, List};
 use super::write::{self, Change, CompareAndSet, int};
 use super::{MongoStore, PING_TIME, server_time};
+use crate::unreadable::corrupt;
 
 const IMPORT: &str = "import";
 /// The one document that holds every key: "none yet" is a question about one document.
@@ -42,7 +44,14 @@ impl RecordStore for MongoStore {
             .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .projection(doc! { "_id": 1 })
             .build();
-        let found = read::all(&callbacks, "callback", old.clone(), options).await?;
+        let found: Vec<Document> = read::all(
+            &self.unreadable,
+            &callbacks,
+            "callback",
+            old.clone(),
+            options,
+        )
+        .await?;
         let ids: Vec<_> = found
             .into_iter()
             .filter_map(|mut callback| callback.remove("_id"))
@@ -91,9 +100,16 @@ impl RecordStore for MongoStore {
             .projection(doc! { "_id": 1 })
             .batch_size(u32::try_from(ids.len()).unwrap_or(u32::MAX))
             .build();
-        let listed = self.db.collection::<Listed>(DO_NOT_CALL);
+        let listed = self.documents(DO_NOT_CALL);
         let filter = doc! { "_id": { "$in": ids.clone() } };
-        let found = read::all(&listed, "do-not-call entry", filter, options).await?;
+        let found: Vec<Listed> = read::every(
+            &self.unreadable,
+            &listed,
+            "do-not-call entry",
+            filter,
+            options,
+        )
+        .await?;
         let found: HashSet<_> = found.into_iter().map(|listed| listed.id).collect();
         Ok(ids.iter().map(|id| found.contains(id)).collect())
     }
@@ -105,46 +121,23 @@ impl RecordStore for MongoStore {
     }
 
     async fn import(&self, id: &ImportId) -> Answer<Option<Import>> {
-        let found = read::first(
-            &self.documents(IMPORTS),
-            IMPORT,
-            doc! { "_id": id.as_str() },
-            None,
-            None,
-        )
-        .await?;
-        found.map(from_document).transpose()
+        let filter = doc! { "_id": id.as_str() };
+        let imports = self.documents(IMPORTS);
+        let found = read::first(&self.unreadable, &imports, IMPORT, filter, None, None).await?;
+        let read = found.map(from_document).transpose();
+        read.inspect_err(|error| self.unreadable.remember(error))
     }
 
     async fn list_imports(&self, campaign: &CampaignId, limit: usize) -> Answer<Vec<Import>> {
         let filter = doc! { "campaign": campaign.as_str() };
         let sort = doc! { "created_at": -1, "_id": -1 };
-        let found = read::list(
-            &self.documents(IMPORTS),
-            IMPORT,
-            List {
-                filter,
-                sort,
-                limit,
-                index: None,
-            },
-        )
-        .await?;
-        found.into_iter().map(from_document).collect()
+        self.imports(filter, sort, limit).await
     }
 
-    async fn has_open_import(&self, campaign: &CampaignId) -> Answer<bool> {
-        let filter =
-            doc! { "campaign": campaign.as_str(), "state": write::value(&ImportState::Open)? };
-        let found = read::first(
-            &self.documents(IMPORTS),
-            IMPORT,
-            filter,
-            None,
-            Some(doc! { "_id": 1 }),
-        )
-        .await?;
-        Ok(found.is_some())
+    async fn open_imports(&self, campaign: &CampaignId, limit: usize) -> Answer<Vec<Import>> {
+        let filter = doc! { "campaign": campaign.as_str(), "state": ImportState::Open.name() };
+        let sort = doc! { "created_at": 1, "_id": 1 };
+        self.imports(filter, sort, limit).await
     }
 
     async fn close_import(&self, id: &ImportId, batches: u32, unreadable: u64) -> Answer<()> {
@@ -162,8 +155,12 @@ impl RecordStore for MongoStore {
         id: &ImportId,
         batch: u32,
         tally: Tally,
+        at: Timestamp,
     ) -> Answer<Option<Import>> {
-        let set = doc! { "$set": { format!("tallies.{batch}"): write::value(&tally)? } };
+        let set = doc! { "$set": {
+            format!("tallies.{batch}"): write::value(&tally)?,
+            "heard_at": at.millis(),
+        } };
         let imports = self.documents(IMPORTS);
         let find = imports
             .find_one_and_update(doc! { "_id": id.as_str() }, set)
@@ -178,12 +175,17 @@ impl RecordStore for MongoStore {
         refused: Option<String>,
         at: Timestamp,
     ) -> Answer<Cas> {
-        let expected = doc! { "_id": id.as_str(), "state": write::value(&ImportState::Open)? };
-        let mut set = doc! { "state": write::value(&state)?, "done_at": at.millis() };
-        if let Some(refused) = refused {
-            set.insert("refused", refused);
-        }
-        let change = Change::Fields(doc! { "$set": set });
+        let from: Vec<_> = state.from().iter().map(|state| state.name()).collect();
+        let expected = doc! { "_id": id.as_str(), "state": { "$in": from } };
+        let mut set = doc! { "state": state.name(), "done_at": at.millis() };
+        let change = match refused {
+            Some(refused) => {
+                set.insert("refused", refused);
+                doc! { "$set": set }
+            }
+            None => doc! { "$set": set, "$unset": { "refused": "" } },
+        };
+        let change = Change::Fields(change);
         write::one(&self.db, IMPORTS, CompareAndSet { expected, change }).await
     }
 
@@ -198,8 +200,9 @@ impl RecordStore for MongoStore {
 
     async fn row_errors(&self, id: &ImportId, after: u64, limit: usize) -> Answer<Vec<RowError>> {
         let filter = doc! { "import": id.as_str(), "line": { "$gt": int(after) } };
-        let errors = self.db.collection::<RowError>(ROW_ERRORS);
+        let errors = self.documents(ROW_ERRORS);
         read::list(
+            &self.unreadable,
             &errors,
             "row error",
             List {
@@ -230,6 +233,7 @@ impl RecordStore for MongoStore {
             .batch_size(1_000)
             .build();
         read::all(
+            &self.unreadable,
             &self.workers,
             "heartbeat",
             doc! { "beat_at": { "$gte": since.millis() } },
@@ -271,6 +275,10 @@ impl RecordStore for MongoStore {
         server_time(&self.db).await
     }
 
+    fn unreadable(&self) -> Vec<Unreadable> {
+        self.unreadable.take()
+    }
+
     async fn ping(&self) -> Answer<()> {
         read::within(PING_TIME, "server", self.db.run_command(doc! { "ping": 1 })).await?;
         Ok(())
@@ -278,14 +286,46 @@ impl RecordStore for MongoStore {
 }
 
 impl MongoStore {
+    /// The first imports of an order.
+    async fn imports(&self, filter: Document, sort: Document, limit: usize) -> Answer<Vec<Import>> {
+        let mut most = limit;
+        loop {
+            let list = List {
+                filter: filter.clone(),
+                sort: sort.clone(),
+                limit: most,
+                index: None,
+            };
+            let found: Vec<Document> =
+                read::list(&self.unreadable, &self.documents(IMPORTS), IMPORT, list).await?;
+            let len = found.len();
+            let mut imports = self
+                .unreadable
+                .readable(found.into_iter().map(from_document));
+            if imports.len() >= limit || len < most {
+                imports.truncate(limit);
+                return Ok(imports);
+            }
+            most = limit + (len - imports.len());
+        }
+    }
+
     /// The keys, newest first, unless there are none yet.
     async fn stored_keys(&self) -> Answer<Option<Vec<MacKey>>> {
         #[derive(Deserialize)]
         struct Stored {
             keys: Vec<MacKey>,
         }
-        let settings = self.db.collection::<Stored>(SETTINGS);
-        let found = read::first(&settings, "key", doc! { "_id": MAC_KEYS }, None, None).await?;
+        let settings = self.documents(SETTINGS);
+        let found: Option<Stored> = read::first(
+            &self.unreadable,
+            &settings,
+            "key",
+            doc! { "_id": MAC_KEYS },
+            None,
+            None,
+        )
+        .await?;
         Ok(found.map(|stored| stored.keys))
     }
 }
@@ -318,13 +358,11 @@ fn to_document(import: &Import) -> Answer<Document> {
 }
 
 fn from_document(document: Document) -> Answer<Import> {
-    let corrupt = |e: Box<dyn std::error::Error + Send + Sync>| StoreError::Corrupt {
-        what: IMPORT,
-        source: e,
-    };
-    let json: serde_json::Value =
-        bson::deserialize_from_document(document).map_err(|e| corrupt(Box::new(e)))?;
-    serde_json::from_value(json).map_err(|e| corrupt(Box::new(e)))
+    let id = document.get_str("_id").unwrap_or_default().to_owned();
+    let read = bson::deserialize_from_document::<serde_json::Value>(document)
+        .map_err(|error| error.to_string())
+        .and_then(|json| serde_json::from_value(json).map_err(|error| error.to_string()));
+    read.map_err(|why| corrupt(IMPORT, &id, &why))
 }
 
 #[cfg(test)]

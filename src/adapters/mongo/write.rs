@@ -133,7 +133,7 @@ pub(super) struct CompareAndSet {
     pub(super) change: Change,
 }
 
-/// Runs compare-and-sets, in their order, each on its own.
+/// Runs compare-and-sets, in their order, each on its own. One that a unique index refuses is lost.
 ///
 /// One goes out as a plain update, which the driver may repeat under its own number. More than one
 /// share a command and thereby one wait for the majority.
@@ -160,7 +160,9 @@ pub(super) async fn compare_and_set(
         answers.resize(from + chunk.len(), Cas::Won);
         for (index, code) in refused {
             match (code, answers.get_mut(from + index)) {
-                (error::IMMUTABLE_FIELD, Some(answer)) => *answer = Cas::Lost,
+                (error::IMMUTABLE_FIELD | error::DUPLICATE_KEY, Some(answer)) => {
+                    *answer = Cas::Lost;
+                }
                 _ => {
                     return Err(error::by_code(
                         code,
@@ -173,29 +175,22 @@ pub(super) async fn compare_and_set(
     Ok(answers)
 }
 
-/// One compare-and-set.
+/// One compare-and-set; lost also if a unique index refuses it.
 pub(super) async fn one(db: &Database, collection: &str, item: CompareAndSet) -> Answer<Cas> {
     let CompareAndSet { expected, change } = item;
     let result = match change {
         Change::Fields(fields) => {
-            within(
-                db.collection::<Document>(collection)
-                    .update_one(expected, fields),
-            )
-            .await?
+            let documents = db.collection::<Document>(collection);
+            within_one(documents.update_one(expected, fields)).await?
         }
         Change::Whole(document) => {
-            within(
-                db.collection::<RawDocumentBuf>(collection)
-                    .replace_one(expected, document),
-            )
-            .await?
+            let documents = db.collection::<RawDocumentBuf>(collection);
+            within_one(documents.replace_one(expected, document)).await?
         }
     };
-    Ok(if result.matched_count == 1 {
-        Cas::Won
-    } else {
-        Cas::Lost
+    Ok(match result {
+        Ok(result) if result.matched_count == 1 => Cas::Won,
+        Ok(_) | Err(_) => Cas::Lost,
     })
 }
 

@@ -10,14 +10,14 @@ use dialfleet_engine::port::store::{
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::doc::{After, Doc};
 use super::error::{Fault, is_duplicate};
-use super::{
-    SqliteStore, docs, docs_by_id, execute, exists, from_docs, from_gappy_docs, one_doc, page,
-    rows, rows_and_one, to_doc,
-};
+use super::{SqliteStore, docs, docs_by_id, execute, exists, one_doc, to_doc};
+use crate::page::ListName;
+use crate::unreadable::corrupt;
 
 const WHAT: &str = "attempt";
-const BY_ID: &str = "SELECT doc FROM attempts WHERE id = ?1";
+const BY_ID: &str = "SELECT id, doc FROM attempts WHERE id = ?1";
 
 #[async_trait]
 impl AttemptStore for SqliteStore {
@@ -49,7 +49,7 @@ impl AttemptStore for SqliteStore {
         let found = self
             .read(move |conn| docs_by_id(conn, BY_ID, ids.iter().map(AttemptId::as_str)))
             .await?;
-        from_gappy_docs::<Attempt>(WHAT, &found)
+        self.each(WHAT, &found)
     }
 
     async fn save_attempts(&self, saves: &[SaveAttempt]) -> Answer<Vec<Cas>> {
@@ -72,12 +72,12 @@ impl AttemptStore for SqliteStore {
             .read(move |conn| {
                 one_doc(
                     conn,
-                    "SELECT doc FROM attempts WHERE lead = ?1 ORDER BY n DESC LIMIT 1",
+                    "SELECT id, doc FROM attempts WHERE lead = ?1 ORDER BY n DESC LIMIT 1",
                     [lead.as_str()],
                 )
             })
             .await?;
-        Ok(from_gappy_docs(WHAT, &[found])?.pop().flatten())
+        Ok(self.each(WHAT, &[found])?.pop().flatten())
     }
 
     async fn attempts_by_call(
@@ -86,7 +86,7 @@ impl AttemptStore for SqliteStore {
         calls: &[CarrierCallId],
     ) -> Answer<Vec<Option<Attempt>>> {
         let (carrier, calls) = (carrier.clone(), calls.to_vec());
-        let by_call = "SELECT a.doc FROM attempt_calls c JOIN attempts a ON a.id = c.attempt
+        let by_call = "SELECT a.id, a.doc FROM attempt_calls c JOIN attempts a ON a.id = c.attempt
                        WHERE c.carrier = ?1 AND c.call_id = ?2 ORDER BY c.attempt LIMIT 1";
         let found: Vec<_> = self
             .read(move |conn| {
@@ -96,33 +96,29 @@ impl AttemptStore for SqliteStore {
                     .collect()
             })
             .await?;
-        from_gappy_docs(WHAT, &found)
+        self.each(WHAT, &found)
     }
 
     async fn due_checks(&self, now: Timestamp, limit: usize) -> Answer<Vec<Attempt>> {
-        let found = self
-            .read(move |conn| {
-                docs(
-                    conn,
-                    "SELECT doc FROM attempts WHERE live = 1 AND check_at <= ?1 ORDER BY check_at, id LIMIT ?2",
-                    params![now.millis(), rows(limit)],
-                )
-            })
-            .await?;
-        from_docs(WHAT, &found)
+        self.list(WHAT, limit, move |conn, limit| {
+            docs(
+                conn,
+                "SELECT id, doc FROM attempts WHERE live = 1 AND check_at <= ?1 ORDER BY check_at, id LIMIT ?2",
+                params![now.millis(), limit],
+            )
+        })
+        .await
     }
 
     async fn due_todos(&self, before: Timestamp, limit: usize) -> Answer<Vec<Attempt>> {
-        let found = self
-            .read(move |conn| {
-                docs(
-                    conn,
-                    "SELECT doc FROM attempts WHERE todo_at IS NOT NULL AND todo_at < ?1 ORDER BY todo_at, id LIMIT ?2",
-                    params![before.millis(), rows(limit)],
-                )
-            })
-            .await?;
-        from_docs(WHAT, &found)
+        self.list(WHAT, limit, move |conn, limit| {
+            docs(
+                conn,
+                "SELECT id, doc FROM attempts WHERE todo_at IS NOT NULL AND todo_at < ?1 ORDER BY todo_at, id LIMIT ?2",
+                params![before.millis(), limit],
+            )
+        })
+        .await
     }
 
     async fn taken_slots(&self, campaign: &CampaignId) -> Answer<Vec<u32>> {
@@ -143,12 +139,12 @@ impl AttemptStore for SqliteStore {
             .read(move |conn| {
                 docs(
                     conn,
-                    "SELECT doc FROM attempts WHERE campaign = ?1 AND live = 1 ORDER BY slot IS NULL, slot, id",
+                    "SELECT id, doc FROM attempts WHERE campaign = ?1 AND live = 1 ORDER BY slot IS NULL, slot, id",
                     [campaign.as_str()],
                 )
             })
             .await?;
-        from_docs(WHAT, &found)
+        Ok(self.readable(WHAT, &found))
     }
 
     async fn live_by_phone(&self, tenant: &TenantId, phone: &E164) -> Answer<Vec<Attempt>> {
@@ -157,12 +153,12 @@ impl AttemptStore for SqliteStore {
             .read(move |conn| {
                 docs(
                     conn,
-                    "SELECT doc FROM attempts WHERE tenant = ?1 AND phone = ?2 AND live = 1",
+                    "SELECT id, doc FROM attempts WHERE tenant = ?1 AND phone = ?2 AND live = 1",
                     [tenant.as_str(), phone.as_str()],
                 )
             })
             .await?;
-        from_docs(WHAT, &found)
+        Ok(self.readable(WHAT, &found))
     }
 
     async fn live_by_carrier(
@@ -173,16 +169,14 @@ impl AttemptStore for SqliteStore {
     ) -> Answer<Vec<Attempt>> {
         let carrier = carrier.clone();
         let after = after.map_or_else(String::new, |id| id.as_str().to_owned());
-        let found = self
-            .read(move |conn| {
-                docs(
-                    conn,
-                    "SELECT doc FROM attempts WHERE carrier = ?1 AND live = 1 AND id > ?2 ORDER BY id LIMIT ?3",
-                    params![carrier.as_str(), after, rows(limit)],
-                )
-            })
-            .await?;
-        from_docs(WHAT, &found)
+        self.list(WHAT, limit, move |conn, limit| {
+            docs(
+                conn,
+                "SELECT id, doc FROM attempts WHERE carrier = ?1 AND live = 1 AND id > ?2 ORDER BY id LIMIT ?3",
+                params![carrier.as_str(), after, limit],
+            )
+        })
+        .await
     }
 
     async fn slots_in_use(&self) -> Answer<Vec<(CampaignId, u32)>> {
@@ -195,14 +189,12 @@ impl AttemptStore for SqliteStore {
                 Ok(rows.collect::<Result<_, _>>()?)
             })
             .await?;
-        let corrupt = |source| StoreError::Corrupt {
-            what: WHAT,
-            source: Box::new(source),
-        };
-        found
-            .into_iter()
-            .map(|(id, count)| Ok((CampaignId::parse(id).map_err(corrupt)?, count)))
-            .collect()
+        let read = found.into_iter().map(|(id, count)| {
+            let campaign = CampaignId::parse(&*id);
+            let campaign = campaign.map_err(|e| corrupt("campaign id", &id, &e.to_string()))?;
+            Ok((campaign, count))
+        });
+        Ok(self.inner.unreadable.readable(read))
     }
 
     async fn list_attempts(
@@ -212,12 +204,15 @@ impl AttemptStore for SqliteStore {
         cursor: Option<&str>,
         limit: usize,
     ) -> Answer<Page<Attempt>> {
-        let (tenant, filter, after) = (tenant.clone(), filter.clone(), page::newest_first(cursor)?);
-        let found = self
-            .read(move |conn| list(conn, &tenant, &filter, &after, rows_and_one(limit)))
+        let name = ListName::of_attempts(tenant, filter);
+        let after = After::new(name.after(cursor)?);
+        let (tenant, filter) = (tenant.clone(), filter.clone());
+        let items = self
+            .list(WHAT, limit.saturating_add(1), move |conn, limit| {
+                list(conn, &tenant, &filter, &after, limit)
+            })
             .await?;
-        let items: Vec<Attempt> = from_docs(WHAT, &found)?;
-        Ok(page::page(items, limit, |last| {
+        Ok(name.page(items, limit, |last: &Attempt| {
             (last.intent_at, last.id.clone())
         }))
     }
@@ -309,7 +304,7 @@ fn save(conn: &Connection, row: &Row, expected: i64) -> Result<Cas, Fault> {
     if stored != Some(expected) {
         return Ok(Cas::Lost);
     }
-    execute(
+    let saved = execute(
         conn,
         "UPDATE attempts SET slot = ?2, live = ?3, version = ?4, carrier = ?5, check_at = ?6, todo_at = ?7, doc = ?8
          WHERE id = ?1",
@@ -323,7 +318,12 @@ fn save(conn: &Connection, row: &Row, expected: i64) -> Result<Cas, Fault> {
             a.todo_at.map(Timestamp::millis),
             row.doc
         ],
-    )?;
+    );
+    match saved {
+        // A live call takes a slot back, and somebody holds it.
+        Err(Fault::Sql(error)) if is_duplicate(&error) => return Ok(Cas::Lost),
+        saved => saved?,
+    };
     remember_calls(conn, a)?;
     Ok(Cas::Won)
 }
@@ -350,9 +350,9 @@ fn list(
     conn: &Connection,
     tenant: &TenantId,
     filter: &AttemptFilter,
-    after: &page::After,
+    after: &After,
     limit: i64,
-) -> Result<Vec<String>, Fault> {
+) -> Result<Vec<Doc>, Fault> {
     let narrow = match (&filter.lead, &filter.campaign) {
         (Some(_), Some(_)) => "+tenant = ?1 AND lead = ?5 AND +campaign = ?6",
         (Some(_), None) => "+tenant = ?1 AND lead = ?5 AND ?6 IS NULL",
@@ -363,7 +363,7 @@ fn list(
     docs(
         conn,
         &format!(
-            "SELECT doc FROM attempts WHERE {narrow}{live} AND (intent_at, id) < (?2, ?3)
+            "SELECT id, doc FROM attempts WHERE {narrow}{live} AND (intent_at, id) < (?2, ?3)
              ORDER BY intent_at DESC, id DESC LIMIT ?4"
         ),
         params![

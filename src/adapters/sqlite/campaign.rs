@@ -7,14 +7,13 @@ use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::store::{Answer, CampaignChange, CampaignStore, Cas, Inserted, Page};
 use rusqlite::{Connection, params};
 
+use super::doc::After;
 use super::error::Fault;
-use super::{
-    SqliteStore, docs, docs_by_id, execute, from_doc, from_docs, from_gappy_docs, one_doc, page,
-    rows, rows_and_one, to_doc,
-};
+use super::{SqliteStore, docs, docs_by_id, execute, from_doc, one_doc, rows, to_doc};
+use crate::page::ListName;
 
 const WHAT: &str = "campaign";
-const BY_ID: &str = "SELECT doc FROM campaigns WHERE id = ?1";
+const BY_ID: &str = "SELECT id, doc FROM campaigns WHERE id = ?1";
 
 #[async_trait]
 impl CampaignStore for SqliteStore {
@@ -45,7 +44,7 @@ impl CampaignStore for SqliteStore {
         let found = self
             .read(move |conn| docs_by_id(conn, BY_ID, ids.iter().map(CampaignId::as_str)))
             .await?;
-        from_gappy_docs::<Campaign>(WHAT, &found)
+        self.each(WHAT, &found)
     }
 
     async fn list_campaigns(
@@ -54,19 +53,19 @@ impl CampaignStore for SqliteStore {
         cursor: Option<&str>,
         limit: usize,
     ) -> Answer<Page<Campaign>> {
-        let (tenant, after) = (tenant.clone(), page::newest_first(cursor)?);
-        let found = self
-            .read(move |conn| {
+        let name = ListName::new("campaigns", &[Some(tenant.as_str())]);
+        let (tenant, after) = (tenant.clone(), After::new(name.after(cursor)?));
+        let items = self
+            .list(WHAT, limit.saturating_add(1), move |conn, limit| {
                 docs(
                     conn,
-                    "SELECT doc FROM campaigns WHERE tenant = ?1 AND (created_at, id) < (?2, ?3)
+                    "SELECT id, doc FROM campaigns WHERE tenant = ?1 AND (created_at, id) < (?2, ?3)
                      ORDER BY created_at DESC, id DESC LIMIT ?4",
-                    params![tenant.as_str(), after.at, after.id, rows_and_one(limit)],
+                    params![tenant.as_str(), after.at, after.id, limit],
                 )
             })
             .await?;
-        let items: Vec<Campaign> = from_docs(WHAT, &found)?;
-        Ok(page::page(items, limit, |last| {
+        Ok(name.page(items, limit, |last: &Campaign| {
             (last.created_at, last.id.clone())
         }))
     }
@@ -90,12 +89,18 @@ impl CampaignStore for SqliteStore {
     }
 
     async fn wake(&self, wakes: &[(CampaignId, Timestamp)]) -> Answer<()> {
-        let wakes = wakes.to_vec();
+        let (wakes, unreadable) = (wakes.to_vec(), self.unreadable_docs());
         self.write(move |conn| {
             for (id, at) in &wakes {
-                if let Some(mut campaign) = load(conn, id)? {
-                    wake(&mut campaign, *at);
-                    save(conn, &campaign)?;
+                match load(conn, id) {
+                    Ok(Some(mut campaign)) => {
+                        wake(&mut campaign, *at);
+                        save(conn, &campaign)?;
+                    }
+                    Ok(None) => {}
+                    // The others must not sleep on because of it.
+                    Err(fault @ Fault::Shape { .. }) => unreadable.remember(&fault.into()),
+                    Err(fault) => return Err(fault),
                 }
             }
             Ok(())
@@ -109,27 +114,30 @@ impl CampaignStore for SqliteStore {
         lease: Timestamp,
         limit: usize,
     ) -> Answer<Vec<Campaign>> {
+        let unreadable = self.unreadable_docs();
         self.write(move |conn| {
-            let due = docs(
-                conn,
-                "SELECT doc FROM campaigns
-                 WHERE wake_at IS NOT NULL AND state IN ('running', 'draining') AND wake_at <= ?1
-                 ORDER BY wake_at, id LIMIT ?2",
-                params![now.millis(), rows(limit)],
-            )?;
-            due.iter()
-                .map(|doc| {
-                    let as_read: Campaign = from_doc(WHAT, doc)?;
-                    save(
-                        conn,
-                        &Campaign {
-                            wake_at: Some(lease),
-                            ..as_read.clone()
-                        },
-                    )?;
-                    Ok(as_read)
-                })
-                .collect()
+            let mut most = limit;
+            loop {
+                let due = docs(
+                    conn,
+                    "SELECT id, doc FROM campaigns
+                     WHERE wake_at IS NOT NULL AND state IN ('running', 'draining') AND wake_at <= ?1
+                     ORDER BY wake_at, id LIMIT ?2",
+                    params![now.millis(), rows(most)],
+                )?;
+                let read = due.iter().map(|doc| Ok(from_doc(WHAT, doc)?));
+                let mut as_read: Vec<Campaign> = unreadable.readable(read);
+                if as_read.len() < limit && due.len() == most {
+                    most = limit + (due.len() - as_read.len());
+                    continue;
+                }
+                as_read.truncate(limit);
+                for campaign in &as_read {
+                    let wake_at = Some(lease);
+                    save(conn, &Campaign { wake_at, ..campaign.clone() })?;
+                }
+                return Ok(as_read);
+            }
         })
         .await
     }
@@ -176,18 +184,17 @@ impl CampaignStore for SqliteStore {
         limit: usize,
     ) -> Answer<Vec<Campaign>> {
         let names: Vec<&str> = states.iter().map(|state| state.name()).collect();
+        let names = to_doc("list of states", &names)?;
         let after = after.map_or_else(String::new, |id| id.as_str().to_owned());
-        let found = self
-            .read(move |conn| {
-                docs(
-                    conn,
-                    "SELECT doc FROM campaigns WHERE id > ?1 AND state IN (SELECT value FROM json_each(?2))
-                     ORDER BY id LIMIT ?3",
-                    params![after, to_doc("list of states", &names)?, rows(limit)],
-                )
-            })
-            .await?;
-        from_docs(WHAT, &found)
+        self.list(WHAT, limit, move |conn, limit| {
+            docs(
+                conn,
+                "SELECT id, doc FROM campaigns WHERE id > ?1 AND state IN (SELECT value FROM json_each(?2))
+                 ORDER BY id LIMIT ?3",
+                params![after, names, limit],
+            )
+        })
+        .await
     }
 }
 

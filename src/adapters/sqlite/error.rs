@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use dialfleet_engine::port::store::StoreError;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 use thiserror::Error;
+
+use crate::unreadable::corrupt;
 
 /// Why the embedded store cannot be opened.
 #[derive(Debug, Error)]
@@ -33,9 +35,21 @@ pub enum OpenError {
         /// The newest version known.
         known: usize,
     },
+    /// The disk or quota is full.
+    #[error("the data folder cannot be used: {0}")]
+    NoRoom(&'static str),
     /// The file cannot be opened as a database.
     #[error("the database file cannot be opened")]
-    Database(#[from] rusqlite::Error),
+    Database(#[source] rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> Self {
+        match Refusal::of(&error) {
+            Some(Refusal::NoRoom(why)) => Self::NoRoom(why),
+            Some(Refusal::Unusable(_)) | None => Self::Database(error),
+        }
+    }
 }
 
 /// What a job on the connection can fail with.
@@ -46,6 +60,7 @@ pub(super) enum Fault {
     /// A document does not have its shape.
     Shape {
         what: &'static str,
+        id: String,
         source: serde_json::Error,
     },
     /// The job panicked: a bug. What it wrote is undone.
@@ -61,14 +76,11 @@ impl From<rusqlite::Error> for Fault {
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Sql(error) => refusal(&error).map_or_else(
+            Fault::Sql(error) => Refusal::of(&error).map_or_else(
                 || Self::Unavailable(Box::new(error)),
-                |why| Self::Refused(why.to_owned()),
+                |refusal| refusal.error(),
             ),
-            Fault::Shape { what, source } => Self::Corrupt {
-                what,
-                source: Box::new(source),
-            },
+            Fault::Shape { what, id, source } => corrupt(what, &id, &source.to_string()),
             Fault::Panicked => {
                 Self::Unavailable("a database job panicked; what it wrote was undone".into())
             }
@@ -80,7 +92,7 @@ impl From<Fault> for StoreError {
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
     /// SQLite refuses writes.
-    Refused(&'static str),
+    Refused(Refusal),
     /// Nothing was written.
     Undone(String),
     /// `COMMIT` failed in a way that may leave the commit record in the log.
@@ -90,13 +102,15 @@ pub(super) enum Failure {
 impl Failure {
     /// A transaction that failed before its commit.
     pub(super) fn before_commit(error: &rusqlite::Error) -> Self {
-        refusal(error).map_or_else(|| Self::Undone(error.to_string()), Self::Refused)
+        Refusal::of(error).map_or_else(|| Self::Undone(error.to_string()), Self::Refused)
     }
 
-    /// A commit that failed. An I/O error may have come after the commit record was written: after
-    /// a crash it could be found in the log, so nobody may say that it did not happen.
+    /// A commit that failed. Where the system took the bytes and then failed (a flush, for one), the
+    /// commit record may be in the log, and be found there after a crash: nobody may say that it did
+    /// not happen. A write that the system refused is no such case: the record is not whole.
     pub(super) fn at_commit(error: &rusqlite::Error) -> Self {
-        if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) {
+        let io = error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
+        if io && Refusal::of(error).is_none() {
             Self::Unclear(error.to_string())
         } else {
             Self::before_commit(error)
@@ -106,25 +120,56 @@ impl Failure {
     /// As the engine sees it.
     pub(super) fn error(&self) -> StoreError {
         match self {
-            Self::Refused(why) => StoreError::Refused((*why).to_owned()),
+            Self::Refused(refusal) => refusal.error(),
             Self::Undone(why) => StoreError::Unavailable(why.as_str().into()),
             Self::Unclear(why) => StoreError::Unclear(why.as_str().into()),
         }
     }
 }
 
-/// The errors that mean "the store refuses writes", each as a sentence.
-fn refusal(error: &rusqlite::Error) -> Option<&'static str> {
-    match error.sqlite_error_code()? {
-        ErrorCode::DiskFull => Some("the disk that holds the data folder is full"),
-        ErrorCode::ReadOnly => Some("the database file or its folder is read-only"),
-        ErrorCode::PermissionDenied => {
-            Some("the database file or its folder may not be written by this user")
+/// SQLite refuses writes, as a sentence.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refusal {
+    /// There is no room; once there is, it goes on.
+    NoRoom(&'static str),
+    /// Somebody must do something about the file.
+    Unusable(&'static str),
+}
+
+impl Refusal {
+    fn of(error: &rusqlite::Error) -> Option<Self> {
+        let failure = error.sqlite_error()?;
+        Some(match failure.code {
+            ErrorCode::DiskFull => Self::NoRoom("its disk is full"),
+            // The system did not take a write: a quota or a file size limit, or a disk that fails.
+            ErrorCode::SystemIoFailure
+                if matches!(
+                    failure.extended_code,
+                    ffi::SQLITE_IOERR_WRITE
+                        | ffi::SQLITE_IOERR_TRUNCATE
+                        | ffi::SQLITE_IOERR_SHMSIZE
+                ) =>
+            {
+                Self::NoRoom("its disk or quota is full, or the disk fails")
+            }
+            ErrorCode::ReadOnly => Self::Unusable("the database file or its folder is read-only"),
+            ErrorCode::PermissionDenied => {
+                Self::Unusable("the database file or its folder may not be written by this user")
+            }
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+                Self::Unusable("the database file is damaged: restore it from a backup")
+            }
+            _ => return None,
+        })
+    }
+
+    fn error(self) -> StoreError {
+        match self {
+            Self::NoRoom(why) => {
+                StoreError::NoRoom(format!("the data folder cannot be written: {why}"))
+            }
+            Self::Unusable(why) => StoreError::Refused(why.to_owned()),
         }
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
-            Some("the database file is damaged: restore it from a backup")
-        }
-        _ => None,
     }
 }
 

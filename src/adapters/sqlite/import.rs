@@ -1,12 +1,13 @@
 //! Deliveries of leads and their row errors.
 
 use dialfleet_domain::id::{CampaignId, ImportId};
-use dialfleet_domain::import::{Import, ImportState, RowError};
+use dialfleet_domain::import::{Import, RowError};
 use dialfleet_engine::port::store::Cas;
 use rusqlite::{Connection, params};
 
+use super::doc::Doc;
 use super::error::Fault;
-use super::{docs, execute, exists, from_doc, one_doc, rows, to_doc};
+use super::{docs, execute, from_doc, one_doc, to_doc};
 
 pub(super) const WHAT: &str = "import";
 pub(super) const ROW_ERROR: &str = "row error";
@@ -19,7 +20,7 @@ pub(super) fn insert(conn: &Connection, import: &Import) -> Result<bool, Fault> 
         params![
             import.id.as_str(),
             import.campaign.as_str(),
-            name(import.state),
+            import.state.name(),
             import.created_at.millis(),
             to_doc(WHAT, import)?
         ],
@@ -27,27 +28,35 @@ pub(super) fn insert(conn: &Connection, import: &Import) -> Result<bool, Fault> 
     Ok(fresh == 1)
 }
 
-pub(super) fn by_id(conn: &Connection, id: &ImportId) -> Result<Option<String>, Fault> {
-    one_doc(conn, "SELECT doc FROM imports WHERE id = ?1", [id.as_str()])
+pub(super) fn by_id(conn: &Connection, id: &ImportId) -> Result<Option<Doc>, Fault> {
+    one_doc(
+        conn,
+        "SELECT id, doc FROM imports WHERE id = ?1",
+        [id.as_str()],
+    )
 }
 
 pub(super) fn newest(
     conn: &Connection,
     campaign: &CampaignId,
-    limit: usize,
-) -> Result<Vec<String>, Fault> {
+    limit: i64,
+) -> Result<Vec<Doc>, Fault> {
     docs(
         conn,
-        "SELECT doc FROM imports WHERE campaign = ?1 ORDER BY created_at DESC, id DESC LIMIT ?2",
-        params![campaign.as_str(), rows(limit)],
+        "SELECT id, doc FROM imports WHERE campaign = ?1 ORDER BY created_at DESC, id DESC LIMIT ?2",
+        params![campaign.as_str(), limit],
     )
 }
 
-pub(super) fn any_open(conn: &Connection, campaign: &CampaignId) -> Result<bool, Fault> {
-    exists(
+pub(super) fn open(
+    conn: &Connection,
+    campaign: &CampaignId,
+    limit: i64,
+) -> Result<Vec<Doc>, Fault> {
+    docs(
         conn,
-        "SELECT 1 FROM imports WHERE campaign = ?1 AND state = 'open'",
-        [campaign.as_str()],
+        "SELECT id, doc FROM imports WHERE campaign = ?1 AND state = 'open' ORDER BY created_at, id LIMIT ?2",
+        params![campaign.as_str(), limit],
     )
 }
 
@@ -69,7 +78,7 @@ pub(super) fn edit_if(
     execute(
         conn,
         "UPDATE imports SET state = ?2, doc = ?3 WHERE id = ?1",
-        params![id.as_str(), name(import.state), to_doc(WHAT, &import)?],
+        params![id.as_str(), import.state.name(), to_doc(WHAT, &import)?],
     )?;
     Ok(Some(import))
 }
@@ -99,24 +108,16 @@ pub(super) fn row_errors(
     conn: &Connection,
     id: &ImportId,
     after: u64,
-    limit: usize,
-) -> Result<Vec<String>, Fault> {
+    limit: i64,
+) -> Result<Vec<Doc>, Fault> {
     docs(
         conn,
-        "SELECT doc FROM row_errors WHERE import = ?1 AND line > ?2 ORDER BY line LIMIT ?3",
-        params![id.as_str(), line(after), rows(limit)],
+        "SELECT import, doc FROM row_errors WHERE import = ?1 AND line > ?2 ORDER BY line LIMIT ?3",
+        params![id.as_str(), line(after), limit],
     )
 }
 
 /// No file has more lines than a signed number counts.
 fn line(line: u64) -> i64 {
     i64::try_from(line).unwrap_or(i64::MAX)
-}
-
-const fn name(state: ImportState) -> &'static str {
-    match state {
-        ImportState::Open => "open",
-        ImportState::Done => "done",
-        ImportState::Refused => "refused",
-    }
 }

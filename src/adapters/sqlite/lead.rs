@@ -9,36 +9,38 @@ use dialfleet_engine::port::store::{
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::doc::Doc;
 use super::error::{Fault, is_duplicate};
 use super::{
-    SqliteStore, docs, docs_by_id, execute, exists, from_doc, from_docs, from_gappy_docs, one_doc,
-    page, rows, rows_and_one, to_doc,
+    SqliteStore, docs, docs_by_id, execute, exists, from_doc, one_doc, rows, texts, to_doc,
 };
+use crate::page::ListName;
+use crate::unreadable::Unreadable;
 
 const WHAT: &str = "lead";
-const BY_ID: &str = "SELECT doc FROM leads WHERE id = ?1";
+const BY_ID: &str = "SELECT id, doc FROM leads WHERE id = ?1";
 /// How many candidates of the highest priority a claim chooses among.
 const CANDIDATES: i64 = 16;
 
 #[async_trait]
 impl LeadStore for SqliteStore {
     async fn insert_leads(&self, leads: &[Lead]) -> Answer<Vec<LeadInserted>> {
-        let leads = with_docs(leads)?;
+        let (leads, unreadable) = (with_docs(leads)?, self.unreadable_docs());
         self.write(move |conn| {
             leads
                 .iter()
-                .map(|(lead, doc)| insert(conn, lead, doc))
+                .map(|(lead, doc)| insert(conn, lead, doc, &unreadable))
                 .collect()
         })
         .await
     }
 
     async fn claim_leads(&self, requests: &[ClaimRequest]) -> Answer<Vec<Option<Lead>>> {
-        let requests = requests.to_vec();
+        let (requests, unreadable) = (requests.to_vec(), self.unreadable_docs());
         self.write(move |conn| {
             requests
                 .iter()
-                .map(|request| claim(conn, request))
+                .map(|request| claim(conn, request, &unreadable))
                 .collect()
         })
         .await
@@ -67,16 +69,14 @@ impl LeadStore for SqliteStore {
     }
 
     async fn stale_claims(&self, before: Timestamp, limit: usize) -> Answer<Vec<Lead>> {
-        let found = self
-            .read(move |conn| {
-                docs(
-                    conn,
-                    "SELECT doc FROM leads WHERE state = 'claimed' AND claimed_at < ?1 ORDER BY claimed_at, id LIMIT ?2",
-                    params![before.millis(), rows(limit)],
-                )
-            })
-            .await?;
-        from_docs(WHAT, &found)
+        self.list(WHAT, limit, move |conn, limit| {
+            docs(
+                conn,
+                "SELECT id, doc FROM leads WHERE state = 'claimed' AND claimed_at < ?1 ORDER BY claimed_at, id LIMIT ?2",
+                params![before.millis(), limit],
+            )
+        })
+        .await
     }
 
     async fn renew_claim(
@@ -103,7 +103,7 @@ impl LeadStore for SqliteStore {
         let found = self
             .read(move |conn| docs_by_id(conn, BY_ID, ids.iter().map(LeadId::as_str)))
             .await?;
-        from_gappy_docs::<Lead>(WHAT, &found)
+        self.each(WHAT, &found)
     }
 
     async fn list_leads(
@@ -113,29 +113,27 @@ impl LeadStore for SqliteStore {
         cursor: Option<&str>,
         limit: usize,
     ) -> Answer<Page<Lead>> {
-        let (campaign, after) = (
-            campaign.clone(),
-            page::decode::<String>(cursor)?.unwrap_or_default(),
+        let name = ListName::new(
+            "leads",
+            &[Some(campaign.as_str()), state.map(LeadState::name)],
         );
-        let found = self
-            .read(move |conn| match state {
+        let after = name.after::<String>(cursor)?.unwrap_or_default();
+        let campaign = campaign.clone();
+        let items = self
+            .list(WHAT, limit.saturating_add(1), move |conn, limit| match state {
                 Some(state) => docs(
                     conn,
-                    "SELECT doc FROM leads WHERE campaign = ?1 AND state = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
-                    params![campaign.as_str(), state.name(), after, rows_and_one(limit)],
+                    "SELECT id, doc FROM leads WHERE campaign = ?1 AND state = ?2 AND id > ?3 ORDER BY id LIMIT ?4",
+                    params![campaign.as_str(), state.name(), after, limit],
                 ),
                 None => docs(
                     conn,
-                    "SELECT doc FROM leads WHERE campaign = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
-                    params![campaign.as_str(), after, rows_and_one(limit)],
+                    "SELECT id, doc FROM leads WHERE campaign = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+                    params![campaign.as_str(), after, limit],
                 ),
             })
             .await?;
-        Ok(page::page(
-            from_docs::<Lead>(WHAT, &found)?,
-            limit,
-            |last| last.id.clone(),
-        ))
+        Ok(name.page(items, limit, |last: &Lead| last.id.clone()))
     }
 
     async fn lead_counts(&self, campaign: &CampaignId) -> Answer<LeadCounts> {
@@ -177,7 +175,12 @@ fn with_docs(leads: &[Lead]) -> Result<Vec<(Lead, String)>, Fault> {
         .collect()
 }
 
-fn insert(conn: &Connection, lead: &Lead, doc: &str) -> Result<LeadInserted, Fault> {
+fn insert(
+    conn: &Connection,
+    lead: &Lead,
+    doc: &str,
+    unreadable: &Unreadable,
+) -> Result<LeadInserted, Fault> {
     let inserted = conn
         .prepare_cached(
             "INSERT INTO leads (id, campaign, phone, priority, state, due_at, claimed_at, last_outcome, doc)
@@ -196,57 +199,83 @@ fn insert(conn: &Connection, lead: &Lead, doc: &str) -> Result<LeadInserted, Fau
         ]);
     match inserted {
         Ok(_) => Ok(LeadInserted::Fresh),
-        Err(error) if is_duplicate(&error) => who_was_first(conn, lead)?.ok_or(Fault::Sql(error)),
+        Err(error) if is_duplicate(&error) => {
+            who_was_first(conn, lead, unreadable)?.ok_or(Fault::Sql(error))
+        }
         Err(error) => Err(error.into()),
     }
 }
 
 /// Which unique index refused the lead. The reference is asked first: it is the lead's identity.
-fn who_was_first(conn: &Connection, lead: &Lead) -> Result<Option<LeadInserted>, Fault> {
-    let same_source = |doc: &str| -> Result<bool, Fault> {
-        let first: Lead = from_doc(WHAT, doc)?;
-        Ok(first.source.is_some() && first.source == lead.source)
+fn who_was_first(
+    conn: &Connection,
+    lead: &Lead,
+    unreadable: &Unreadable,
+) -> Result<Option<LeadInserted>, Fault> {
+    let same_source = |doc: &Doc| match from_doc::<Lead>(WHAT, doc) {
+        Ok(first) => first.source.is_some() && first.source == lead.source,
+        Err(fault) => {
+            unreadable.remember(&fault.into());
+            false
+        }
     };
     if let Some(doc) = one_doc(conn, BY_ID, [lead.id.as_str()])? {
         return Ok(Some(LeadInserted::SameRef {
-            same_source: same_source(&doc)?,
+            same_source: same_source(&doc),
         }));
     }
-    one_doc(
+    let same_phone = one_doc(
         conn,
-        "SELECT doc FROM leads WHERE campaign = ?1 AND phone = ?2",
+        "SELECT id, doc FROM leads WHERE campaign = ?1 AND phone = ?2",
         [lead.campaign.as_str(), lead.phone.as_str()],
-    )?
-    .map(|doc| {
-        Ok(LeadInserted::SamePhone {
-            same_source: same_source(&doc)?,
-        })
-    })
-    .transpose()
+    )?;
+    Ok(same_phone.map(|doc| LeadInserted::SamePhone {
+        same_source: same_source(&doc),
+    }))
 }
 
-fn claim(conn: &Connection, request: &ClaimRequest) -> Result<Option<Lead>, Fault> {
-    let candidates = candidates(conn, request)?;
-    let chosen = u64::try_from(candidates.len())
-        .ok()
-        .and_then(|count| request.draw.checked_rem(count))
-        .and_then(|at| candidates.get(usize::try_from(at).ok()?));
-    let Some(id) = chosen else { return Ok(None) };
-    let Some(doc) = one_doc(conn, BY_ID, [id])? else {
-        return Ok(None);
-    };
-    let mut lead: Lead = from_doc(WHAT, &doc)?;
-    lead.state = LeadState::Claimed;
-    lead.claim = Some(request.claim.clone());
-    lead.claimed_at = Some(request.now);
-    save(conn, &lead)?;
-    Ok(Some(lead))
+fn claim(
+    conn: &Connection,
+    request: &ClaimRequest,
+    unreadable: &Unreadable,
+) -> Result<Option<Lead>, Fault> {
+    // Those that cannot be read stand in nobody's way.
+    let mut passed = Vec::new();
+    loop {
+        let candidates = candidates(conn, request, &passed)?;
+        let chosen = u64::try_from(candidates.len())
+            .ok()
+            .and_then(|count| request.draw.checked_rem(count))
+            .and_then(|at| candidates.get(usize::try_from(at).ok()?));
+        let Some(id) = chosen else { return Ok(None) };
+        let Some(doc) = one_doc(conn, BY_ID, [id])? else {
+            return Ok(None);
+        };
+        let mut lead: Lead = match from_doc(WHAT, &doc) {
+            Ok(lead) => lead,
+            Err(fault) => {
+                unreadable.remember(&fault.into());
+                passed.push(id.clone());
+                continue;
+            }
+        };
+        lead.state = LeadState::Claimed;
+        lead.claim = Some(request.claim.clone());
+        lead.claimed_at = Some(request.now);
+        save(conn, &lead)?;
+        return Ok(Some(lead));
+    }
 }
 
 /// The first due leads of the highest priority that has any. Walks down the priorities (at most a
 /// hundred), so leads that are not due yet are never looked at, however many there are.
-fn candidates(conn: &Connection, request: &ClaimRequest) -> Result<Vec<String>, Fault> {
+fn candidates(
+    conn: &Connection,
+    request: &ClaimRequest,
+    passed: &[String],
+) -> Result<Vec<String>, Fault> {
     let campaign = request.campaign.as_str();
+    let most = CANDIDATES.saturating_add(rows(passed.len()));
     let mut below = i64::MAX;
     loop {
         let priority: Option<i64> = conn
@@ -259,12 +288,13 @@ fn candidates(conn: &Connection, request: &ClaimRequest) -> Result<Vec<String>, 
         let Some(priority) = priority else {
             return Ok(Vec::new());
         };
-        let due = docs(
+        let mut due = texts(
             conn,
             "SELECT id FROM leads WHERE campaign = ?1 AND state = 'ready' AND priority = ?2 AND due_at <= ?3
              ORDER BY due_at, id LIMIT ?4",
-            params![campaign, priority, request.now.millis(), CANDIDATES],
+            params![campaign, priority, request.now.millis(), most],
         )?;
+        due.retain(|id| !passed.contains(id));
         if !due.is_empty() {
             return Ok(due);
         }

@@ -13,13 +13,14 @@
 //! alone with the data. Deliberately absent: any rule of the business.
 
 mod attempt;
+mod board;
 mod campaign;
+mod doc;
 mod error;
 mod import;
 mod journal;
 mod lane;
 mod lead;
-mod page;
 mod record;
 mod schema;
 
@@ -29,16 +30,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dialfleet_engine::port::Clock;
-use dialfleet_engine::port::store::{Answer, StoreError};
+use dialfleet_engine::port::store::Answer;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OptionalExtension, Params};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use rusqlite::{Connection, Params};
 
+use doc::{docs, docs_by_id, from_doc, one_doc, rows, texts, to_doc};
 use error::Fault;
 pub use error::OpenError;
 pub use journal::{Entry, Journaled, Parked};
 use lane::Lane;
+
+use crate::unreadable::Unreadable;
 
 /// The database's name in the data folder.
 const FILE: &str = "dialfleet.db";
@@ -59,6 +61,8 @@ struct Inner {
     engine: Engine,
     /// The process's clock is the store's clock: they are one machine.
     clock: Arc<dyn Clock>,
+    /// Shared with jobs on the database threads.
+    unreadable: Arc<Unreadable>,
 }
 
 /// Fields are dropped in this order: the lock goes last.
@@ -93,6 +97,7 @@ impl SqliteStore {
             inner: Arc::new(Inner {
                 engine: Engine::Memory(Mutex::new(conn)),
                 clock,
+                unreadable: Arc::default(),
             }),
         })
     }
@@ -123,6 +128,10 @@ impl SqliteStore {
         writer.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
         writer.execute_batch("PRAGMA synchronous = FULL")?;
         schema::migrate(&writer)?;
+        if let Err(error) = writer.execute_batch(schema::SUCCEED) {
+            // They run out by themselves.
+            tracing::warn!(%error, "the rights of the process before this one are still there");
+        }
         let reader = connect(&path)?;
         reader.execute_batch("PRAGMA query_only = ON")?;
         let engine = Engine::File {
@@ -131,12 +140,34 @@ impl SqliteStore {
             _lock: lock,
         };
         Ok(Self {
-            inner: Arc::new(Inner { engine, clock }),
+            inner: Arc::new(Inner {
+                engine,
+                clock,
+                unreadable: Arc::default(),
+            }),
         })
     }
 
     fn clock(&self) -> &dyn Clock {
         &*self.inner.clock
+    }
+
+    /// Remembers the document that an answer says cannot be read.
+    fn heard<T>(&self, answer: Answer<T>) -> Answer<T> {
+        answer.inspect_err(|error| self.inner.unreadable.remember(error))
+    }
+
+    /// Makes a document unreadable. For tests.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn spoil_for_tests(&self, table: &'static str, id: &str, field: &str) -> Answer<()> {
+        let (id, path) = (id.to_owned(), format!("$.{field}"));
+        self.write(move |conn| {
+            let sql = format!("UPDATE {table} SET doc = json_set(doc, ?2, 7) WHERE id = ?1");
+            execute(conn, &sql, [id, path]).map(drop)
+        })
+        .await
     }
 
     /// Runs a job that only reads.
@@ -148,9 +179,9 @@ impl SqliteStore {
         match &self.inner.engine {
             Engine::Memory(conn) => {
                 let conn = conn.lock().map_err(|_| lane::ended())?;
-                Ok(run(&conn)?)
+                self.heard(run(&conn).map_err(Into::into))
             }
-            Engine::File { reads, .. } => reads.run(run, lane::ended).await,
+            Engine::File { reads, .. } => self.heard(reads.run(run, lane::ended).await),
         }
     }
 
@@ -163,9 +194,9 @@ impl SqliteStore {
         match &self.inner.engine {
             Engine::Memory(conn) => {
                 let conn = conn.lock().map_err(|_| lane::ended())?;
-                lane::inline(&conn, run)
+                self.heard(lane::inline(&conn, run))
             }
-            Engine::File { writes, .. } => writes.run(run, lane::unanswered).await,
+            Engine::File { writes, .. } => self.heard(writes.run(run, lane::unanswered).await),
         }
     }
 
@@ -208,30 +239,6 @@ fn keep_statements(conn: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The only document a query finds.
-fn one_doc(conn: &Connection, sql: &str, params: impl Params) -> Result<Option<String>, Fault> {
-    Ok(conn
-        .prepare_cached(sql)?
-        .query_row(params, |row| row.get(0))
-        .optional()?)
-}
-
-/// The documents of `ids`, in their order, with gaps.
-fn docs_by_id<'a>(
-    conn: &Connection,
-    sql: &str,
-    ids: impl Iterator<Item = &'a str>,
-) -> Result<Vec<Option<String>>, Fault> {
-    ids.map(|id| one_doc(conn, sql, [id])).collect()
-}
-
-/// All documents (or other texts) a query finds.
-fn docs(conn: &Connection, sql: &str, params: impl Params) -> Result<Vec<String>, Fault> {
-    let mut query = conn.prepare_cached(sql)?;
-    let rows = query.query_map(params, |row| row.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
 /// Whether a query finds anything.
 fn exists(conn: &Connection, sql: &str, params: impl Params) -> Result<bool, Fault> {
     Ok(conn.prepare_cached(sql)?.exists(params)?)
@@ -240,46 +247,6 @@ fn exists(conn: &Connection, sql: &str, params: impl Params) -> Result<bool, Fau
 /// Runs a statement; returns how many rows it touched.
 fn execute(conn: &Connection, sql: &str, params: impl Params) -> Result<usize, Fault> {
     Ok(conn.prepare_cached(sql)?.execute(params)?)
-}
-
-fn from_doc<T: DeserializeOwned>(what: &'static str, doc: &str) -> Result<T, Fault> {
-    serde_json::from_str(doc).map_err(|source| Fault::Shape { what, source })
-}
-
-fn to_doc<T: Serialize>(what: &'static str, value: &T) -> Result<String, Fault> {
-    serde_json::to_string(value).map_err(|source| Fault::Shape { what, source })
-}
-
-/// Reads documents on the caller's side, so that the database threads do not spend their time on it.
-fn from_docs<T: DeserializeOwned>(what: &'static str, docs: &[String]) -> Answer<Vec<T>> {
-    docs.iter()
-        .map(|doc| from_doc(what, doc).map_err(StoreError::from))
-        .collect()
-}
-
-/// As [`from_docs`], with gaps.
-fn from_gappy_docs<T: DeserializeOwned>(
-    what: &'static str,
-    docs: &[Option<String>],
-) -> Answer<Vec<Option<T>>> {
-    docs.iter()
-        .map(|doc| {
-            doc.as_deref()
-                .map(|doc| from_doc(what, doc))
-                .transpose()
-                .map_err(StoreError::from)
-        })
-        .collect()
-}
-
-/// A `LIMIT`.
-fn rows(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-/// A `LIMIT` of one more than asked for: whether there is a next page.
-fn rows_and_one(limit: usize) -> i64 {
-    rows(limit).saturating_add(1)
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use dialfleet_domain::import::{Import, ImportState, RowError, Tally};
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::store::{
-    Answer, Callback, Cas, DoNotCall, Heartbeat, Inserted, MacKey, RecordStore,
+    Answer, Callback, Cas, DoNotCall, Heartbeat, Inserted, MacKey, RecordStore, Unreadable,
 };
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::error::Fault;
-use super::{SqliteStore, docs, execute, exists, from_docs, from_gappy_docs, import, rows, to_doc};
+use super::{SqliteStore, docs, execute, exists, import, rows, schema, to_doc};
 
 #[async_trait]
 impl RecordStore for SqliteStore {
@@ -92,21 +92,23 @@ impl RecordStore for SqliteStore {
     async fn import(&self, id: &ImportId) -> Answer<Option<Import>> {
         let id = id.clone();
         let found = self.read(move |conn| import::by_id(conn, &id)).await?;
-        Ok(from_gappy_docs(import::WHAT, &[found])?.pop().flatten())
+        Ok(self.each(import::WHAT, &[found])?.pop().flatten())
     }
 
     async fn list_imports(&self, campaign: &CampaignId, limit: usize) -> Answer<Vec<Import>> {
         let campaign = campaign.clone();
-        let found = self
-            .read(move |conn| import::newest(conn, &campaign, limit))
-            .await?;
-        from_docs(import::WHAT, &found)
+        self.list(import::WHAT, limit, move |conn, limit| {
+            import::newest(conn, &campaign, limit)
+        })
+        .await
     }
 
-    async fn has_open_import(&self, campaign: &CampaignId) -> Answer<bool> {
+    async fn open_imports(&self, campaign: &CampaignId, limit: usize) -> Answer<Vec<Import>> {
         let campaign = campaign.clone();
-        self.read(move |conn| import::any_open(conn, &campaign))
-            .await
+        self.list(import::WHAT, limit, move |conn, limit| {
+            import::open(conn, &campaign, limit)
+        })
+        .await
     }
 
     async fn close_import(&self, id: &ImportId, batches: u32, unreadable: u64) -> Answer<()> {
@@ -131,6 +133,7 @@ impl RecordStore for SqliteStore {
         id: &ImportId,
         batch: u32,
         tally: Tally,
+        at: Timestamp,
     ) -> Answer<Option<Import>> {
         let id = id.clone();
         self.write(move |conn| {
@@ -140,6 +143,7 @@ impl RecordStore for SqliteStore {
                 |_| true,
                 |import| {
                     import.tallies.insert(batch, tally);
+                    import.heard_at = Some(at);
                 },
             )
         })
@@ -158,7 +162,7 @@ impl RecordStore for SqliteStore {
             let ended = import::edit_if(
                 conn,
                 &id,
-                |import| import.state == ImportState::Open,
+                |import| state.from().contains(&import.state),
                 |import| {
                     import.state = state;
                     import.refused = refused;
@@ -182,10 +186,10 @@ impl RecordStore for SqliteStore {
 
     async fn row_errors(&self, id: &ImportId, after: u64, limit: usize) -> Answer<Vec<RowError>> {
         let id = id.clone();
-        let found = self
-            .read(move |conn| import::row_errors(conn, &id, after, limit))
-            .await?;
-        from_docs(import::ROW_ERROR, &found)
+        self.list(import::ROW_ERROR, limit, move |conn, limit| {
+            import::row_errors(conn, &id, after, limit)
+        })
+        .await
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Answer<()> {
@@ -219,12 +223,12 @@ impl RecordStore for SqliteStore {
             .read(move |conn| {
                 docs(
                     conn,
-                    "SELECT doc FROM workers WHERE beat_at >= ?1 ORDER BY id",
+                    "SELECT id, doc FROM workers WHERE beat_at >= ?1 ORDER BY id",
                     [since.millis()],
                 )
             })
             .await?;
-        from_docs("heartbeat", &found)
+        Ok(self.readable("heartbeat", &found))
     }
 
     async fn mac_keys(&self, candidate: &MacKey) -> Answer<Vec<MacKey>> {
@@ -236,10 +240,10 @@ impl RecordStore for SqliteStore {
                     "INSERT INTO mac_keys (id, doc) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM mac_keys)",
                     params![id, doc],
                 )?;
-                docs(conn, "SELECT doc FROM mac_keys ORDER BY seq DESC", [])
+                docs(conn, "SELECT id, doc FROM mac_keys ORDER BY seq DESC", [])
             })
             .await?;
-        from_docs("key", &found)
+        Ok(self.readable("key", &found))
     }
 
     async fn hold_duty(
@@ -267,13 +271,15 @@ impl RecordStore for SqliteStore {
         Ok(SqliteStore::clock(self).now())
     }
 
+    fn unreadable(&self) -> Vec<Unreadable> {
+        self.unreadable_docs().take()
+    }
+
     async fn ping(&self) -> Answer<()> {
-        // Asked of the writer: a store that can only read is out.
+        // Only a write shows that one is possible; this one writes what is there already.
         self.write(|conn| {
-            conn.prepare_cached("SELECT 1")?
-                .query_row([], |_| Ok(()))
-                .optional()?;
-            Ok(())
+            let sql = format!("PRAGMA user_version = {}", schema::STEPS.len());
+            execute(conn, &sql, []).map(drop)
         })
         .await
     }

@@ -10,7 +10,15 @@ use super::error::OpenError;
 
 /// One step per released version of the schema; a file's `user_version` counts the steps it has.
 /// Steps are never edited once released, only added.
-const STEPS: [&str; 1] = [STEP_1];
+pub(super) const STEPS: [&str; 2] = [STEP_1, STEP_2];
+
+const STEP_2: &str = "
+CREATE TABLE notes (
+    key TEXT NOT NULL PRIMARY KEY,
+    version INTEGER NOT NULL,
+    body TEXT NOT NULL
+) WITHOUT ROWID;
+";
 
 const STEP_1: &str = "
 CREATE TABLE campaigns (
@@ -146,6 +154,14 @@ CREATE TABLE parked (
     reason TEXT NOT NULL,
     parked_at INTEGER NOT NULL
 );
+";
+
+/// Takes away what belonged to the process that had the file before. It is gone, or it would have the
+/// file still: nobody must wait for its rights to run out.
+pub(super) const SUCCEED: &str = "
+DELETE FROM workers;
+DELETE FROM duties;
+DELETE FROM notes WHERE key LIKE 'seats/%';
 ";
 
 /// Brings the file to this program's version, each step in its own transaction.

@@ -46,13 +46,13 @@ async fn put(store: &SqliteStore, task: String) -> Answer<()> {
 
 async fn tasks(store: &SqliteStore) -> Vec<String> {
     store
-        .read(|conn| docs(conn, "SELECT task FROM duties ORDER BY task", []))
+        .read(|conn| texts(conn, "SELECT task FROM duties ORDER BY task", []))
         .await
         .unwrap()
 }
 
 fn refused(answer: &Answer<()>) -> bool {
-    matches!(answer, Err(StoreError::Refused(why)) if why.contains("full"))
+    matches!(answer, Err(StoreError::NoRoom(why)) if why.contains("full"))
 }
 
 async fn fill(store: &SqliteStore) {

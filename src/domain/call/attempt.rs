@@ -60,6 +60,9 @@ pub struct Leg {
     /// Why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refusal>,
+    /// The longest its call may live, ms, where the carrier cannot be told how long to ring and talk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_ms: Option<u64>,
 }
 
 /// What became of a leg's request.
@@ -95,6 +98,18 @@ pub enum Todo {
         /// Which call.
         call_id: CarrierCallId,
     },
+    /// Have a step of the answered call's flow done, at a carrier that is told one at a time.
+    Perform {
+        /// At which carrier.
+        carrier: CarrierId,
+        /// On which call.
+        call_id: CarrierCallId,
+        /// Which step, from 0. After the last one the call ends.
+        step: u32,
+    },
+    /// The proof of absence was wrong: the call is there, without a slot. Raise the alarm, and find
+    /// it a slot or end it.
+    TakeBack,
 }
 
 /// One line of the attempt's history.
@@ -173,6 +188,9 @@ pub struct Attempt {
     /// The call is to be ended as soon as it has a name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hang_up: bool,
+    /// Steps of the flow that were commanded, at a carrier that is told one at a time.
+    #[serde(default, skip_serializing_if = "no_steps")]
+    pub steps: u32,
     /// Who answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub party: Option<Party>,
@@ -263,6 +281,7 @@ impl Attempt {
             todo: Vec::new(),
             todo_at: None,
             hang_up: false,
+            steps: 0,
             party: None,
             ending: None,
             outcome: None,
@@ -273,8 +292,14 @@ impl Attempt {
             duration_s: None,
             route: new.route,
         };
-        attempt.hard_end = at + attempt.ring() + attempt.talk() + HARD_END_SLACK;
+        attempt.hard_end = attempt.hard_end_of(&attempt.legs[0]);
         attempt
+    }
+
+    /// The end by time of a leg's call, whatever the carrier does.
+    pub(super) fn hard_end_of(&self, leg: &Leg) -> Timestamp {
+        let longest = leg.longest_ms.map(Duration::from_millis);
+        leg.intent_at + longest.unwrap_or(self.ring() + self.talk()) + HARD_END_SLACK
     }
 
     /// The current leg and its index. There always is one: [`Attempt::intend`] writes the first.
@@ -300,6 +325,15 @@ impl Attempt {
     #[must_use]
     pub const fn is_cooling(&self) -> bool {
         self.cooloff_until.is_some()
+    }
+
+    /// No request of the current leg was answered, and its call was never heard of: if its writer
+    /// says that nothing was sent, nothing was.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        self.legs
+            .last()
+            .is_some_and(|leg| leg.state == LegState::Intent && leg.call_id.is_none())
     }
 
     /// How long it may ring.
@@ -347,6 +381,11 @@ impl Attempt {
             self.todo_at.get_or_insert(at);
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn no_steps(steps: &u32) -> bool {
+    *steps == 0
 }
 
 fn whole_ms(d: Duration) -> u64 {

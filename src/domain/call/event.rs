@@ -113,6 +113,8 @@ pub enum CallEvent {
     CooledOff,
     /// Past the hard end, and the carrier confirmed that nothing is live.
     HardEndConfirmed,
+    /// Unclear, past the hard end, and there is nobody to ask: it may have rung, and is over by now.
+    Unresolved,
     /// We withdraw our own intent: nothing was sent.
     Withdrawn(Withdrawal),
 }
@@ -150,6 +152,7 @@ impl CallEvent {
             Self::ProvenAbsent => "proven_absent",
             Self::CooledOff => "cooled_off",
             Self::HardEndConfirmed => "hard_end_confirmed",
+            Self::Unresolved => "unresolved",
             Self::Withdrawn(_) => "withdrawn",
         }
     }

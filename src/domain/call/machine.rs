@@ -1,21 +1,29 @@
 //! The call state machine: a table of state × event, and the fields each change fills in.
 //!
-//! | | accepted | refused | unclear | initiated | ringing | answered | party | ended | intent_stale | proven_absent | cooled_off | hard_end | withdrawn |
-//! |---|---|---|---|---|---|---|---|---|---|---|---|---|---|
-//! | intent   | placed | next leg, or ended | unknown | placed | ringing | answered | note | ended | unknown | - | - | - | ended |
-//! | unknown  | placed | ended | - | placed | ringing | answered | note | ended | - | cooling | ended | ended | - |
-//! | placed   | note | - | - | - | ringing | answered | note | ended | - | - | - | ended | - |
-//! | ringing  | note | - | - | - | - | answered | note | ended | - | - | - | ended | - |
-//! | answered | note | - | - | - | note | - | note | ended | - | - | - | ended | - |
-//! | ended    | zombie? | - | - | zombie? | zombie? | zombie? | note | note | - | - | - | - | - |
+//! | | accepted | refused | unclear | initiated | ringing | answered | party | ended | intent_stale | proven_absent | cooled_off | hard_end | unresolved | withdrawn |
+//! |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+//! | intent   | placed | next leg, or ended | unknown | placed | ringing | answered | note | ended | unknown | - | - | - | - | ended |
+//! | unknown  | placed! | ended | - | placed! | ringing! | answered! | note | ended! | - | cooling | ended | - | ended | ended? |
+//! | placed   | note | - | - | - | ringing | answered | note | ended | - | - | - | ended | - | - |
+//! | ringing  | note | - | - | - | - | answered | note | ended | - | - | - | ended | - | - |
+//! | answered | note | - | - | - | note | - | note | ended | - | - | - | ended | - | - |
+//! | ended    | zombie? | - | - | zombie? | zombie? | zombie? | note | note | - | - | - | - | - | - |
 //!
 //! `-` is an explicit no-op: late, repeated or overtaken. `zombie?`: after an end by our own
 //! reasoning (absence, refusal, withdrawal, expiry) a sign of life means that a telephone rings for
 //! nobody: hang up and raise the alarm; after the carrier's own terminal event it is only late.
+//!
+//! `ended?`: whoever wrote the intent knows that nothing was sent, also after others have declared
+//! it unknown; but not once the leg was answered ([`LegState`] other than intent).
+//!
+//! `!`: while cooling off, the event disproves the proof of absence. The slot was given away, and
+//! the person is still locked, so this is the only call there is: it goes on as if it had never been
+//! doubted, and [`Todo::TakeBack`] raises the alarm and finds it a slot, or ends it if there is none
+//! and nobody has answered. An answered call is never cut off for a limit.
+//!
+//! A leg has one call. Another call's event does not move the attempt: see [`Attempt::apply_stray`].
 
-use super::attempt::{
-    Attempt, CHECK_SLACK, HARD_END_SLACK, INTENT_STALE, LegState, PLACED_CHECK, Todo,
-};
+use super::attempt::{Attempt, CHECK_SLACK, INTENT_STALE, LegState, PLACED_CHECK, Todo};
 use super::event::CallEvent;
 use super::outcome::Outcome;
 use super::state::CallState;
@@ -51,16 +59,20 @@ pub const fn step(state: CallState, event: &CallEvent, ended_by_carrier: bool) -
             E::Ringing { .. } => Go(Ringing),
             E::Answered { .. } => Go(Answered),
             E::PartyDetected(_) => Note,
-            E::ProvenAbsent | E::CooledOff | E::HardEndConfirmed => Ignore,
+            E::ProvenAbsent | E::CooledOff | E::HardEndConfirmed | E::Unresolved => Ignore,
         },
         Unknown => match event {
             E::Accepted { .. } | E::Initiated { .. } => Go(Placed),
-            E::Refused { .. } | E::Ended { .. } | E::CooledOff | E::HardEndConfirmed => Go(Ended),
+            E::Refused { .. }
+            | E::Ended { .. }
+            | E::CooledOff
+            | E::Unresolved
+            | E::Withdrawn(_) => Go(Ended),
             E::Ringing { .. } => Go(Ringing),
             E::Answered { .. } => Go(Answered),
             E::ProvenAbsent => Go(Unknown),
             E::PartyDetected(_) => Note,
-            E::Unclear { .. } | E::IntentStale | E::Withdrawn(_) => Ignore,
+            E::Unclear { .. } | E::IntentStale | E::HardEndConfirmed => Ignore,
         },
         Placed => match event {
             E::Accepted { .. } | E::PartyDetected(_) => Note,
@@ -73,6 +85,7 @@ pub const fn step(state: CallState, event: &CallEvent, ended_by_carrier: bool) -
             | E::IntentStale
             | E::ProvenAbsent
             | E::CooledOff
+            | E::Unresolved
             | E::Withdrawn(_) => Ignore,
         },
         Ringing => match event {
@@ -86,6 +99,7 @@ pub const fn step(state: CallState, event: &CallEvent, ended_by_carrier: bool) -
             | E::IntentStale
             | E::ProvenAbsent
             | E::CooledOff
+            | E::Unresolved
             | E::Withdrawn(_) => Ignore,
         },
         Answered => match event {
@@ -98,6 +112,7 @@ pub const fn step(state: CallState, event: &CallEvent, ended_by_carrier: bool) -
             | E::IntentStale
             | E::ProvenAbsent
             | E::CooledOff
+            | E::Unresolved
             | E::Withdrawn(_) => Ignore,
         },
         Ended => match event {
@@ -115,6 +130,7 @@ pub const fn step(state: CallState, event: &CallEvent, ended_by_carrier: bool) -
             | E::ProvenAbsent
             | E::CooledOff
             | E::HardEndConfirmed
+            | E::Unresolved
             | E::Withdrawn(_) => Ignore,
         },
     }
@@ -125,7 +141,10 @@ impl Attempt {
     /// that must follow. The caller writes the result with a compare-and-set on `version` unless
     /// the verdict is [`Verdict::Ignore`].
     pub fn apply(&mut self, event: &CallEvent, now: Timestamp) -> Verdict {
-        let verdict = step(self.state, event, self.ended_by_carrier());
+        let mut verdict = step(self.state, event, self.ended_by_carrier());
+        if matches!(event, CallEvent::Withdrawn(_)) && !self.is_unsent() {
+            verdict = Verdict::Ignore;
+        }
         match verdict {
             Verdict::Ignore => return verdict,
             Verdict::Note => {
@@ -156,20 +175,27 @@ impl Attempt {
         verdict
     }
 
-    /// Applies an event of an earlier leg. That leg was refused before the attempt went on, so a sign
-    /// of life means that a second telephone call is under way: hang it up and raise the alarm.
+    /// Applies an event of a call that is not the attempt's: of an earlier leg, which was refused
+    /// before the attempt went on, or of a second call for one request. A sign of life means that a
+    /// second telephone call is under way: hang it up and raise the alarm.
     pub fn apply_stray(&mut self, leg: u8, event: &CallEvent, now: Timestamp) -> Verdict {
-        let (Some(call_id), Some(stray)) = (call_id_of(event), self.legs.get(usize::from(leg)))
+        let (Some(call_id), Some(stray)) = (call_id_of(event), self.legs.get_mut(usize::from(leg)))
         else {
             return Verdict::Ignore;
         };
+        // So that the call is known as ours when the carrier is asked what is live.
+        stray.call_id.get_or_insert_with(|| call_id.clone());
         let carrier = stray.carrier.clone();
         let call_id = call_id.clone();
         let over = matches!(event, CallEvent::Ended { .. });
         if !over {
             self.command(now, Todo::HangUp { carrier, call_id });
         }
-        self.note(now, event.name(), Some(format!("of refused leg {leg}")));
+        self.note(
+            now,
+            event.name(),
+            Some(format!("of a stray call, leg {leg}")),
+        );
         self.version += 1;
         if over { Verdict::Note } else { Verdict::Zombie }
     }
@@ -188,6 +214,44 @@ impl Attempt {
             self.command(now, Todo::HangUp { carrier, call_id });
         }
         self.note(now, "hang_up_asked", None);
+        self.version += 1;
+        Verdict::Note
+    }
+
+    /// Adds the command to do step `step` of the flow on the answered call `call_id`, once.
+    pub fn next_step(&mut self, call_id: &CarrierCallId, step: u32, now: Timestamp) -> Verdict {
+        let current = self.legs.last();
+        let current = current.filter(|leg| leg.call_id.as_ref() == Some(call_id));
+        let Some(leg) = current.filter(|_| self.state == CallState::Answered) else {
+            return Verdict::Ignore;
+        };
+        // Told twice, or late.
+        if step < self.steps || self.hang_up {
+            return Verdict::Ignore;
+        }
+        let carrier = leg.carrier.clone();
+        let call_id = call_id.clone();
+        self.steps = step.saturating_add(1);
+        self.command(
+            now,
+            Todo::Perform {
+                carrier,
+                call_id,
+                step,
+            },
+        );
+        self.note(now, "step", Some(step.to_string()));
+        self.version += 1;
+        Verdict::Note
+    }
+
+    /// Gives a slot back to a call that lost it to a wrong proof of absence. U2 has the last word.
+    pub fn take_slot(&mut self, slot: u32, now: Timestamp) -> Verdict {
+        if self.slot.is_some() || !self.is_live() || self.is_cooling() {
+            return Verdict::Ignore;
+        }
+        self.slot = Some(slot);
+        self.note(now, "slot_taken_back", None);
         self.version += 1;
         Verdict::Note
     }
@@ -277,6 +341,7 @@ impl Attempt {
             | CallEvent::ProvenAbsent
             | CallEvent::CooledOff
             | CallEvent::HardEndConfirmed
+            | CallEvent::Unresolved
             | CallEvent::Withdrawn(_) => {}
         }
         new
@@ -284,6 +349,11 @@ impl Attempt {
 
     fn go(&mut self, next: CallState, event: &CallEvent, now: Timestamp) {
         self.state = next;
+        if self.is_cooling() && call_id_of(event).is_some() {
+            self.cooloff_until = None;
+            self.empty_looks.clear();
+            self.command(now, Todo::TakeBack);
+        }
         match next {
             CallState::Intent => {
                 if let CallEvent::Refused {
@@ -291,7 +361,7 @@ impl Attempt {
                 } = event
                 {
                     self.check_at = leg.intent_at + INTENT_STALE;
-                    self.hard_end = leg.intent_at + self.ring() + self.talk() + HARD_END_SLACK;
+                    self.hard_end = self.hard_end_of(leg);
                     self.legs.push((**leg).clone());
                 }
             }
@@ -307,7 +377,9 @@ impl Attempt {
                     self.check_at = self.next_look(now);
                 }
             }
-            CallState::Placed => self.check_at = now + PLACED_CHECK,
+            CallState::Placed => {
+                self.check_at = now + PLACED_CHECK.min(self.ring() + CHECK_SLACK);
+            }
             CallState::Ringing => self.check_at = now + self.ring() + CHECK_SLACK,
             CallState::Answered => self.check_at = now + self.talk() + CHECK_SLACK,
             CallState::Ended => self.settle(event, now),
@@ -321,6 +393,7 @@ impl Attempt {
             CallEvent::Refused { why, .. } => why.class.outcome(),
             CallEvent::Withdrawn(_) => Outcome::Withdrawn,
             CallEvent::CooledOff => Outcome::NotPlaced,
+            CallEvent::Unresolved => Outcome::Unresolved,
             CallEvent::HardEndConfirmed
             | CallEvent::Accepted { .. }
             | CallEvent::Unclear { .. }
@@ -365,6 +438,7 @@ const fn call_id_of(event: &CallEvent) -> Option<&CarrierCallId> {
         | CallEvent::ProvenAbsent
         | CallEvent::CooledOff
         | CallEvent::HardEndConfirmed
+        | CallEvent::Unresolved
         | CallEvent::Withdrawn(_) => None,
     }
 }
@@ -386,6 +460,7 @@ fn note_of(event: &CallEvent) -> Option<String> {
         | CallEvent::IntentStale
         | CallEvent::ProvenAbsent
         | CallEvent::CooledOff
-        | CallEvent::HardEndConfirmed => None,
+        | CallEvent::HardEndConfirmed
+        | CallEvent::Unresolved => None,
     }
 }

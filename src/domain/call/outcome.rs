@@ -72,6 +72,24 @@ impl Ending {
             _ => Self::CarrierError,
         }
     }
+
+    /// The ending a Q.850 cause stands for; `answered` tells the normal end of a conversation from
+    /// that of a call nobody took.
+    /// Sources: ITU-T Q.850; the SIP equivalents as in RFC 4497, Asterisk and FreeSWITCH.
+    #[must_use]
+    pub const fn from_q850(cause: u8, answered: bool) -> Self {
+        match cause {
+            16 | 26 | 31 if answered => Self::Completed,
+            16 | 18 | 19 | 26 | 31 => Self::NoAnswer,
+            17 => Self::Busy,
+            20 | 27 => Self::Unreachable,
+            21 => Self::Declined,
+            1 | 22 | 28 => Self::InvalidNumber,
+            34 | 38 | 41 | 42 | 44 | 47 => Self::Congestion,
+            29 | 50 | 52 | 54 | 55 | 57 | 58 | 63 | 65 | 79 | 87 | 88 => Self::ConfigFault,
+            _ => Self::CarrierError,
+        }
+    }
 }
 
 /// Who answered.
@@ -130,13 +148,15 @@ pub enum Outcome {
     NotPlaced,
     /// Past its hard end; the carrier confirmed that nothing is live, but not how it ended.
     Expired,
+    /// Nobody can say whether it rang: the answer was unclear, and its carrier cannot be asked.
+    Unresolved,
     /// We cancelled our own intent before anything was sent.
     Withdrawn,
 }
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::HumanConnected,
         Self::Answered,
         Self::MachineHangup,
@@ -155,6 +175,7 @@ impl Outcome {
         Self::Canceled,
         Self::NotPlaced,
         Self::Expired,
+        Self::Unresolved,
         Self::Withdrawn,
     ];
 
@@ -196,7 +217,8 @@ impl Outcome {
             | Self::Unreachable
             | Self::InvalidNumber
             | Self::Canceled
-            | Self::Expired => true,
+            | Self::Expired
+            | Self::Unresolved => true,
             Self::Congestion
             | Self::CarrierError
             | Self::NoCarrier
@@ -204,6 +226,13 @@ impl Outcome {
             | Self::NotPlaced
             | Self::Withdrawn => false,
         }
+    }
+
+    /// Whether no retry rule may lead to another attempt: the person does not want to be called, or
+    /// may have been rung without anybody knowing.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Unwanted | Self::Unresolved)
     }
 
     /// Whether somebody or something answered.
@@ -237,6 +266,7 @@ impl Outcome {
             Self::Canceled => "canceled",
             Self::NotPlaced => "not_placed",
             Self::Expired => "expired",
+            Self::Unresolved => "unresolved",
             Self::Withdrawn => "withdrawn",
         }
     }
@@ -276,6 +306,32 @@ mod tests {
         }
         assert_eq!(Ending::from_sip(487, true), Ending::NoAnswer);
         assert_eq!(Ending::from_sip(487, false), Ending::Canceled);
+    }
+
+    #[test]
+    fn q850_causes_map_by_the_table() {
+        let table: [(Ending, &[u8]); 8] = [
+            (Ending::NoAnswer, &[16, 18, 19, 26, 31]),
+            (Ending::Busy, &[17]),
+            (Ending::Unreachable, &[20, 27]),
+            (Ending::Declined, &[21]),
+            (Ending::InvalidNumber, &[1, 22, 28]),
+            (Ending::Congestion, &[34, 38, 41, 42, 44, 47]),
+            (
+                Ending::ConfigFault,
+                &[29, 50, 52, 54, 55, 57, 58, 63, 65, 79, 87, 88],
+            ),
+            (Ending::CarrierError, &[0, 2, 3, 25, 102, 111, 127, 255]),
+        ];
+        for (ending, causes) in table {
+            for &cause in causes {
+                assert_eq!(Ending::from_q850(cause, false), ending, "{cause}");
+            }
+        }
+        for cause in [16, 26, 31] {
+            assert_eq!(Ending::from_q850(cause, true), Ending::Completed, "{cause}");
+        }
+        assert_eq!(Ending::from_q850(17, true), Ending::Busy);
     }
 
     #[test]

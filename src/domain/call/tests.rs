@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::attempt::{MAX_TIMELINE, NewAttempt};
+use super::attempt::{HARD_END_SLACK, MAX_TIMELINE, NewAttempt};
 use super::event::Withdrawal;
 use super::machine::step;
 use super::*;
@@ -23,6 +23,7 @@ fn leg(nonce: &str) -> Leg {
         intent_at: T0,
         call_id: None,
         refusal: None,
+        longest_ms: None,
     }
 }
 
@@ -94,6 +95,7 @@ fn events() -> Vec<CallEvent> {
         CallEvent::ProvenAbsent,
         CallEvent::CooledOff,
         CallEvent::HardEndConfirmed,
+        CallEvent::Unresolved,
         CallEvent::Withdrawn(Withdrawal::FenceLate),
     ]
 }
@@ -110,25 +112,33 @@ fn the_table_is_what_it_says() {
     let e = Go(S::Ended);
     let z = Verdict::Zombie;
     // Columns: accepted, refused, refused + next leg, unclear, initiated, ringing, answered, party,
-    // ended, intent_stale, proven_absent, cooled_off, hard_end_confirmed, withdrawn.
+    // ended, intent_stale, proven_absent, cooled_off, hard_end_confirmed, unresolved, withdrawn.
     let table = [
-        (S::Intent, [p, e, i, u, p, r, a, Note, e, u, No, No, No, e]),
-        (S::Unknown, [p, e, e, No, p, r, a, Note, e, No, u, e, e, No]),
+        (
+            S::Intent,
+            [p, e, i, u, p, r, a, Note, e, u, No, No, No, No, e],
+        ),
+        (
+            S::Unknown,
+            [p, e, e, No, p, r, a, Note, e, No, u, e, No, e, e],
+        ),
         (
             S::Placed,
-            [Note, No, No, No, No, r, a, Note, e, No, No, No, e, No],
+            [Note, No, No, No, No, r, a, Note, e, No, No, No, e, No, No],
         ),
         (
             S::Ringing,
-            [Note, No, No, No, No, No, a, Note, e, No, No, No, e, No],
+            [Note, No, No, No, No, No, a, Note, e, No, No, No, e, No, No],
         ),
         (
             S::Answered,
-            [Note, No, No, No, No, Note, No, Note, e, No, No, No, e, No],
+            [
+                Note, No, No, No, No, Note, No, Note, e, No, No, No, e, No, No,
+            ],
         ),
         (
             S::Ended,
-            [z, No, No, No, z, z, z, Note, Note, No, No, No, No, No],
+            [z, No, No, No, z, z, z, Note, Note, No, No, No, No, No, No],
         ),
     ];
     assert_eq!(table.map(|(s, _)| s), S::ALL.map(|s| s));
@@ -216,6 +226,100 @@ fn proof_of_absence_frees_the_slot_and_keeps_the_person_locked() {
 }
 
 #[test]
+fn a_call_that_was_proven_absent_and_lives_is_taken_back() {
+    let events = [
+        CallEvent::Accepted {
+            leg: 0,
+            call_id: call_id(),
+        },
+        CallEvent::Initiated { call_id: call_id() },
+        CallEvent::Ringing { call_id: call_id() },
+        CallEvent::Answered { call_id: call_id() },
+    ];
+    for event in &events {
+        let mut a = attempt();
+        a.apply(&CallEvent::Unclear { leg: 0 }, T0);
+        a.apply(&CallEvent::ProvenAbsent, T0);
+        a.finish(&[Todo::HandOff { slot: 3 }], T0);
+        assert_eq!(a.take_slot(1, T0), Verdict::Ignore, "nothing lives yet");
+        assert!(matches!(a.apply(event, T0), Verdict::Go(_)));
+        assert_eq!(
+            (a.slot, a.is_live(), a.is_cooling()),
+            (None, true, false),
+            "{}",
+            event.name()
+        );
+        assert_eq!(a.todo, [Todo::TakeBack]);
+        assert_eq!(a.take_slot(1, T0), Verdict::Note);
+        assert_eq!(a.take_slot(2, T0), Verdict::Ignore, "it has one");
+        let ended = CallEvent::Ended {
+            call_id: call_id(),
+            ending: Ending::Completed,
+            duration_s: None,
+            sip: None,
+        };
+        a.apply(&ended, T0);
+        assert!(a.todo.contains(&Todo::HandOff { slot: 1 }));
+        assert_eq!((a.slot, a.is_live()), (None, false));
+    }
+    // Over before we heard of it: the alarm remains.
+    let mut a = attempt();
+    a.apply(&CallEvent::IntentStale, T0);
+    a.apply(&CallEvent::ProvenAbsent, T0);
+    let busy = CallEvent::Ended {
+        call_id: call_id(),
+        ending: Ending::Busy,
+        duration_s: None,
+        sip: None,
+    };
+    a.apply(&busy, T0);
+    assert_eq!(a.outcome, Some(Outcome::Busy));
+    assert!(a.todo.contains(&Todo::TakeBack));
+    assert_eq!(a.take_slot(1, T0), Verdict::Ignore, "it is over");
+}
+
+#[test]
+fn whoever_wrote_the_intent_may_withdraw_it_until_it_was_sent() {
+    let withdraw = CallEvent::Withdrawn(Withdrawal::FenceLate);
+    // Others declared it unknown, and perhaps absent, meanwhile.
+    for proven in [false, true] {
+        let mut a = attempt();
+        a.apply(&CallEvent::IntentStale, T0);
+        if proven {
+            a.apply(&CallEvent::ProvenAbsent, T0);
+        }
+        assert_eq!(a.apply(&withdraw, T0), Verdict::Go(CallState::Ended));
+        assert_eq!(
+            (a.outcome, a.slot, a.is_live()),
+            (Some(Outcome::Withdrawn), None, false)
+        );
+        assert!(!a.todo.contains(&Todo::TakeBack));
+    }
+    let mut sent = attempt();
+    sent.apply(&CallEvent::Unclear { leg: 0 }, T0);
+    assert_eq!(sent.apply(&withdraw, T0), Verdict::Ignore);
+    let mut heard_of = attempt();
+    heard_of.apply(&CallEvent::Ringing { call_id: call_id() }, T0);
+    assert_eq!(heard_of.apply(&withdraw, T0), Verdict::Ignore);
+}
+
+#[test]
+fn an_unclear_call_that_nobody_can_be_asked_about_is_never_dialed_again_by_itself() {
+    let mut a = attempt();
+    a.apply(&CallEvent::Unclear { leg: 0 }, T0);
+    assert_eq!(
+        a.apply(&CallEvent::Unresolved, a.hard_end),
+        Verdict::Go(CallState::Ended)
+    );
+    assert_eq!(a.outcome, Some(Outcome::Unresolved));
+    assert!(Outcome::Unresolved.consumes_budget() && Outcome::Unresolved.is_final());
+    assert_eq!(
+        a.apply(&CallEvent::Ringing { call_id: call_id() }, a.hard_end),
+        Verdict::Zombie
+    );
+}
+
+#[test]
 fn a_sign_of_life_after_our_own_end_is_hung_up() {
     let mut a = attempt();
     a.apply(&CallEvent::Withdrawn(Withdrawal::FenceLate), T0);
@@ -247,6 +351,11 @@ fn a_refused_leg_that_lives_is_a_stray() {
     let ringing = CallEvent::Ringing { call_id: call_id() };
     assert_eq!(a.apply_stray(0, &ringing, T0), Verdict::Zombie);
     assert_eq!(a.state, CallState::Intent, "the current leg is not touched");
+    assert_eq!(
+        (a.legs[0].call_id.clone(), a.legs[1].call_id.clone()),
+        (Some(call_id()), None),
+        "the stray is known as ours"
+    );
 }
 
 #[test]
@@ -260,11 +369,50 @@ fn unknown_attempts_are_looked_for_at_the_stated_times() {
     assert_eq!(looks, [5, 15, 35, 65, 95, 95, 125, 230]);
 }
 
+#[test]
+fn a_step_of_the_flow_is_commanded_once() {
+    let mut a = attempt();
+    assert_eq!(
+        a.next_step(&call_id(), 0, T0),
+        Verdict::Ignore,
+        "nobody has answered"
+    );
+    a.apply(&CallEvent::Answered { call_id: call_id() }, T0);
+    let version = a.version;
+    assert_eq!(a.next_step(&call_id(), 0, T0), Verdict::Note);
+    assert_eq!((a.steps, a.version), (1, version + 1));
+    let perform = |step| Todo::Perform {
+        carrier: a.legs[0].carrier.clone(),
+        call_id: call_id(),
+        step,
+    };
+    let (first, third) = (perform(0), perform(2));
+    assert_eq!(a.todo, [first.clone()]);
+    a.finish(&[first], T0);
+    // The answer, or the end of a step, told again.
+    assert_eq!(a.next_step(&call_id(), 0, T0), Verdict::Ignore);
+    let other = CarrierCallId::parse("other").expect("valid");
+    assert_eq!(
+        a.next_step(&other, 1, T0),
+        Verdict::Ignore,
+        "another call's"
+    );
+    assert_eq!(a.next_step(&call_id(), 2, T0), Verdict::Note);
+    assert_eq!(a.todo, [third]);
+    assert_eq!(a.next_step(&call_id(), 1, T0), Verdict::Ignore, "late");
+    a.ask_hang_up(T0);
+    assert_eq!(
+        a.next_step(&call_id(), 3, T0),
+        Verdict::Ignore,
+        "it is being ended"
+    );
+}
+
 proptest! {
     /// Whatever comes in whatever order: ranks never fall (except to the next leg), the end is
     /// sticky, and an ended attempt holds neither slot nor person.
     #[test]
-    fn any_sequence(picks in proptest::collection::vec(0usize..14, 0..120)) {
+    fn any_sequence(picks in proptest::collection::vec(0usize..15, 0..120)) {
         let mut a = attempt();
         let all = events();
         for (i, pick) in (0u64..).zip(picks) {
@@ -291,7 +439,7 @@ proptest! {
 
     /// Applying every event twice is the same as applying it once.
     #[test]
-    fn repeated_events_change_nothing(picks in proptest::collection::vec(3usize..14, 0..40)) {
+    fn repeated_events_change_nothing(picks in proptest::collection::vec(3usize..15, 0..40)) {
         let all = events();
         let (mut once, mut twice) = (attempt(), attempt());
         for (i, pick) in (0u64..).zip(picks) {
@@ -305,5 +453,27 @@ proptest! {
             }
             prop_assert_eq!((once.state, once.slot, once.outcome, &once.todo), (twice.state, twice.slot, twice.outcome, &twice.todo));
         }
+    }
+}
+
+#[test]
+fn each_leg_ends_by_its_own_carriers_time() {
+    let mut a = attempt();
+    let after = |s| T0 + Duration::from_secs(s) + HARD_END_SLACK;
+    assert_eq!(
+        a.hard_end,
+        after(30 + 600),
+        "told how long to ring and talk"
+    );
+    for (longest_ms, hard_end) in [(Some(3_600_000), after(3_600)), (None, after(30 + 600))] {
+        let mut next = leg("n2");
+        next.longest_ms = longest_ms;
+        let refused = CallEvent::Refused {
+            leg: 0,
+            why: refusal(),
+            next: Some(Box::new(next)),
+        };
+        a.apply(&refused, T0);
+        assert_eq!(a.hard_end, hard_end);
     }
 }

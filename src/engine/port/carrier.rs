@@ -1,6 +1,7 @@
 //! A telephone carrier. Exactly one method can make a telephone ring: [`Carrier::dial`].
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,11 +22,27 @@ pub struct Capabilities {
     pub pollable: bool,
     /// It says when the telephone begins to ring.
     pub ringing_event: bool,
-    /// It can be told the maximum duration of a call.
-    pub limits_duration: bool,
+    /// The longest a call may live there, from the request to its end. `None`: it can be told how
+    /// long to ring and to talk, and ends calls at these times by itself.
+    pub longest_call: Option<Duration>,
+    /// It signs what it reports. Without a signature a callback must also name an attempt that is
+    /// still open, and its call.
+    pub signed_callbacks: bool,
+    /// How it is told what to do after the answer.
+    pub commands: CommandStyle,
     /// The longest it may hold an accepted call back before placing it. Proof of absence must be
     /// older than this.
     pub queue_bound: Duration,
+}
+
+/// How a carrier is told what happens on an answered call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandStyle {
+    /// The whole flow goes with [`Carrier::dial`].
+    Document,
+    /// One step at a time, by [`Carrier::perform`]: the first when the call is answered, each other
+    /// when [`CallStatus::StepEnded`] says that the one before it is over.
+    Commands,
 }
 
 /// A carrier as configured.
@@ -68,6 +85,25 @@ pub struct DialRequest {
     pub amd: AmdMode,
     /// Where the carrier reports: a full URL that proves the attempt and the leg.
     pub callback_url: String,
+}
+
+/// A step of an answered call's flow to be done now.
+#[derive(Debug, Clone)]
+pub struct StepRequest {
+    /// Of which attempt.
+    pub attempt: AttemptId,
+    /// Of which leg of it.
+    pub leg: u8,
+    /// On which call.
+    pub call_id: CarrierCallId,
+    /// Who was rung.
+    pub to: E164,
+    /// The caller id.
+    pub from: E164,
+    /// Which step, from 0. After the last one the call ends.
+    pub step: u32,
+    /// The flow.
+    pub flow: Flow,
 }
 
 /// The answer to [`Carrier::dial`].
@@ -123,6 +159,11 @@ pub enum CallStatus {
         /// Who answered.
         party: Party,
     },
+    /// A step of the flow is over; the call goes on (carriers with [`CommandStyle::Commands`]).
+    StepEnded {
+        /// Which, from 0.
+        step: u32,
+    },
     /// Over.
     Ended {
         /// How.
@@ -159,6 +200,8 @@ pub struct RawCallback {
     pub url: String,
     /// Header names in lower case.
     pub headers: BTreeMap<String, String>,
+    /// The other end of the connection, if known: the carrier, or the proxy before us.
+    pub peer: Option<IpAddr>,
     /// The raw body.
     pub body: Bytes,
 }
@@ -194,6 +237,11 @@ pub trait Carrier: Send + Sync {
     async fn dial(&self, request: &DialRequest) -> DialAnswer;
     /// Ends a call. `Ok` when the carrier confirmed that it is over or ending.
     async fn hang_up(&self, call: &CarrierCallId) -> Result<(), CarrierError>;
+    /// Does a step of an answered call's flow; repeated, it is done once. Only carriers with
+    /// [`CommandStyle::Commands`] are asked.
+    async fn perform(&self, _step: &StepRequest) -> Result<(), CarrierError> {
+        Err(CarrierError::Unsupported)
+    }
     /// What the carrier's own record says about a call.
     async fn look(&self, call: &CarrierCallId) -> Result<CallRecord, CarrierError>;
     /// Every record of calls `from` → `to`, newest first, all pages. A partial answer is an error.

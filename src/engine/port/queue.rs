@@ -54,6 +54,9 @@ pub enum PublishError {
     /// The broker cannot be reached or refused; the message was not taken.
     #[error("the broker did not take the message: {0}")]
     Refused(String),
+    /// There is no room for it, and the message was not taken: a sentence for whoever sent it.
+    #[error("{0}")]
+    NoRoom(String),
     /// No confirmation came in time; the message may have been taken.
     #[error("the broker did not confirm in time")]
     Unconfirmed,

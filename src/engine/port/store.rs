@@ -6,6 +6,9 @@
 //! * A write that returned [`StoreError::Unclear`] may have happened. Everything else has a typed
 //!   answer per item, in the order of the input.
 //! * Lists are bounded by `limit` and ordered deterministically.
+//! * A stored document that cannot be read is left out of every list, and the list goes on behind
+//!   it: one bad document keeps nobody waiting. Asked for by its id it is [`StoreError::Corrupt`],
+//!   also in a batch. Either way [`RecordStore::unreadable`] tells of it.
 //! * The stored document is the domain type's serde form; absent options are absent, never null.
 
 use async_trait::async_trait;
@@ -22,6 +25,8 @@ use dialfleet_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::board::BoardStore;
+
 /// Why the store did not answer.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -32,17 +37,44 @@ pub enum StoreError {
     #[error("the store did not say whether the write happened")]
     Unclear(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A stored document does not have its shape.
-    #[error("a stored {what} cannot be read")]
+    #[error("the stored {what} {id} cannot be read")]
     Corrupt {
         /// What kind of document.
         what: &'static str,
+        /// Its id, safe to log.
+        id: String,
         /// What is wrong with it.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The disk is full, or the store refuses writes.
+    /// There is no room for it, and nothing was written: a sentence that may be shown to anybody.
+    #[error("{0}")]
+    NoRoom(String),
+    /// The store refuses writes.
     #[error("the store refuses writes: {0}")]
     Refused(String),
+    /// The cursor is not one that this list gave out.
+    #[error("the cursor is not one that this list gave out")]
+    BadCursor,
+}
+
+impl StoreError {
+    /// Whether one document is to blame, and not the store: trying again is of no use.
+    #[must_use]
+    pub const fn is_corrupt(&self) -> bool {
+        matches!(self, Self::Corrupt { .. })
+    }
+}
+
+/// A stored document that does not have its shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// What kind of document.
+    pub what: &'static str,
+    /// Its id, safe to log.
+    pub id: String,
+    /// What is wrong with it, safe to log.
+    pub why: String,
 }
 
 /// The answer of a store method.
@@ -368,7 +400,7 @@ pub trait AttemptStore: Send + Sync {
     async fn insert_attempts(&self, attempts: &[Attempt]) -> Vec<IntentAnswer>;
     /// Reads attempts with majority read concern; the answer has the order of `ids`, with gaps.
     async fn attempts(&self, ids: &[AttemptId]) -> Answer<Vec<Option<Attempt>>>;
-    /// Whole-document compare-and-set on `version`.
+    /// Whole-document compare-and-set on `version`. Lost also when it takes a slot that is held.
     async fn save_attempts(&self, saves: &[SaveAttempt]) -> Answer<Vec<Cas>>;
     /// The attempt of a lead with the highest `n`.
     async fn newest_attempt(&self, lead: &LeadId) -> Answer<Option<Attempt>>;
@@ -426,14 +458,20 @@ pub trait RecordStore: Send + Sync {
     async fn import(&self, id: &ImportId) -> Answer<Option<Import>>;
     /// A campaign's imports, newest first.
     async fn list_imports(&self, campaign: &CampaignId, limit: usize) -> Answer<Vec<Import>>;
-    /// Whether a campaign has an open import.
-    async fn has_open_import(&self, campaign: &CampaignId) -> Answer<bool>;
+    /// A campaign's open imports, oldest first.
+    async fn open_imports(&self, campaign: &CampaignId, limit: usize) -> Answer<Vec<Import>>;
     /// Sets the number of batches and of unreadable rows, once the whole file was read.
     async fn close_import(&self, id: &ImportId, batches: u32, unreadable: u64) -> Answer<()>;
-    /// Sets one batch's tally and returns the new import, if it exists.
-    async fn tally_import(&self, id: &ImportId, batch: u32, tally: Tally)
-    -> Answer<Option<Import>>;
-    /// Sets the final state, if the import is still open.
+    /// Sets one batch's tally, and `heard_at`; returns the new import, if it exists.
+    async fn tally_import(
+        &self,
+        id: &ImportId,
+        batch: u32,
+        tally: Tally,
+        at: Timestamp,
+    ) -> Answer<Option<Import>>;
+    /// Sets the final state and the reason (none removes it), if the import stands where
+    /// [`ImportState::from`] says.
     async fn end_import(
         &self,
         id: &ImportId,
@@ -464,11 +502,13 @@ pub trait RecordStore: Send + Sync {
     ) -> Answer<Cas>;
     /// The store's own clock: it judges `check_at`, `hard_end`, claims and the age of proof.
     async fn clock(&self) -> Answer<Timestamp>;
+    /// The documents that could not be read since this was last asked in this process, at most 100.
+    fn unreadable(&self) -> Vec<Unreadable>;
     /// A cheap question that fails when the store is out.
     async fn ping(&self) -> Answer<()>;
 }
 
 /// The whole store.
-pub trait Store: CampaignStore + LeadStore + AttemptStore + RecordStore {}
+pub trait Store: CampaignStore + LeadStore + AttemptStore + RecordStore + BoardStore {}
 
-impl<T: CampaignStore + LeadStore + AttemptStore + RecordStore> Store for T {}
+impl<T: CampaignStore + LeadStore + AttemptStore + RecordStore + BoardStore> Store for T {}

@@ -6,7 +6,7 @@ use dialfleet_domain::id::{AttemptId, CampaignId, LeadId};
 use dialfleet_engine::port::store::AttemptFilter;
 use serde::Deserialize;
 
-use super::{listed, page_limit};
+use super::page_limit;
 use crate::error::ApiError;
 use crate::extract::Params;
 use crate::state::ApiState;
@@ -49,7 +49,7 @@ pub(crate) async fn list(
     let page = store
         .list_attempts(app.tenant(), &which, cursor, limit)
         .await;
-    Ok(Json(List::of(listed(page, cursor)?)))
+    Ok(Json(List::of(page?)))
 }
 
 /// `GET /v1/calls/{id}`: one call with its legs and its history. The id is percent-encoded.

@@ -12,7 +12,7 @@ use dialfleet_engine::order::{self, NewCampaign};
 use dialfleet_engine::port::store::{Answer, LeadCounts};
 use serde::Deserialize;
 
-use super::{Paging, campaign_id, campaign_of, listed, page_limit};
+use super::{Paging, campaign_id, campaign_of, page_limit};
 use crate::error::ApiError;
 use crate::extract::{JsonBody, NoParams, OptionalJson, Params};
 use crate::state::ApiState;
@@ -45,7 +45,7 @@ pub(crate) async fn list(
     let cursor = paging.cursor.as_deref();
     let store = &app.fleet.store;
     let page = store.list_campaigns(app.tenant(), cursor, limit).await;
-    Ok(Json(List::of(listed(page, cursor)?)))
+    Ok(Json(List::of(page?)))
 }
 
 /// `GET /v1/campaigns/{id}`
@@ -154,7 +154,7 @@ async fn facts(
         return Ok(facts);
     }
     if leads.ready + leads.claimed == 0 {
-        facts.importing = store.has_open_import(&campaign.id).await?;
+        facts.importing = !store.open_imports(&campaign.id, 1).await?.is_empty();
     } else {
         facts.next_due = store.next_due(&campaign.id).await?;
         let heard_of = store.clock().await? - GONE;

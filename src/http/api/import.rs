@@ -12,7 +12,7 @@ use dialfleet_domain::import::Import;
 use dialfleet_engine::ingest::import_file;
 use dialfleet_engine::intake::{Format, MAX_FILE};
 
-use super::{Paging, bad_cursor, campaign_of, page_limit};
+use super::{Paging, campaign_of, page_limit};
 use crate::error::ApiError;
 use crate::extract::{NoParams, Params, media_type, read_body};
 use crate::state::ApiState;
@@ -62,7 +62,7 @@ pub(crate) async fn of_campaign(
     let limit = page_limit(paging.limit)?;
     if paging.cursor.is_some() {
         // There is one page only, so no cursor was ever given out.
-        return Err(bad_cursor());
+        return Err(ApiError::bad_cursor());
     }
     let campaign = campaign_of(&app, id).await?;
     let imports = app.fleet.store.list_imports(&campaign.id, limit).await?;
@@ -88,7 +88,7 @@ pub(crate) async fn errors(
 ) -> Result<Json<List<RowErrorView>>, ApiError> {
     let limit = page_limit(paging.limit)?;
     let after = match paging.cursor {
-        Some(text) => text.parse().map_err(|_| bad_cursor())?,
+        Some(text) => text.parse().map_err(|_| ApiError::bad_cursor())?,
         None => 0,
     };
     let import = import_of(&app, id).await?;

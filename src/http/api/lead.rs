@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use dialfleet_domain::lead::LeadState;
 use serde::Deserialize;
 
-use super::{campaign_of, listed, page_limit};
+use super::{campaign_of, page_limit};
 use crate::error::ApiError;
 use crate::extract::Params;
 use crate::state::ApiState;
@@ -33,5 +33,5 @@ pub(crate) async fn of_campaign(
     let page = store
         .list_leads(&campaign.id, filter.state, cursor, limit)
         .await;
-    Ok(Json(List::of(listed(page, cursor)?)))
+    Ok(Json(List::of(page?)))
 }

@@ -9,7 +9,6 @@ pub(crate) mod worker;
 
 use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::id::CampaignId;
-use dialfleet_engine::port::store::{Answer, StoreError};
 use serde::Deserialize;
 
 use crate::error::ApiError;
@@ -36,21 +35,6 @@ pub(crate) fn page_limit(asked: Option<usize>) -> Result<usize, ApiError> {
             format!("limit: must be 1 to {most}, not {limit}"),
         )),
     }
-}
-
-/// The answer to a list. A store that refuses a *read* refuses the cursor.
-pub(crate) fn listed<T>(answer: Answer<T>, cursor: Option<&str>) -> Result<T, ApiError> {
-    match answer {
-        Err(StoreError::Refused(_)) if cursor.is_some() => Err(bad_cursor()),
-        other => other.map_err(ApiError::from),
-    }
-}
-
-pub(crate) fn bad_cursor() -> ApiError {
-    ApiError::bad_request(
-        "bad_cursor",
-        "cursor: not the next_cursor of a page of this list",
-    )
 }
 
 /// The id in a path. What cannot be one names nothing.

@@ -215,6 +215,34 @@ pub(crate) async fn found_by_any_call_of_any_leg(store: &dyn Store) {
     assert_eq!(at_sample(&[]).await, []);
 }
 
+pub(crate) async fn a_slot_is_taken_back_only_if_it_is_free(store: &dyn Store) {
+    let mut cooling = attempt(&person(1), 1, 0);
+    insert(store, std::slice::from_ref(&cooling)).await;
+    happen(store, &mut cooling, CallEvent::Unclear { leg: 0 }, 1).await;
+    happen(store, &mut cooling, CallEvent::ProvenAbsent, 100).await;
+    insert(store, &[attempt(&person(2), 1, 0)]).await;
+    let rings = CallEvent::Ringing {
+        call_id: call("CA"),
+    };
+    happen(store, &mut cooling, rings, 101).await;
+    let expected = cooling.version;
+    let mut busy = cooling.clone();
+    busy.take_slot(0, at(102));
+    assert_eq!(save(store, &busy, expected).await, Cas::Lost);
+    // Also as one of many.
+    let other = attempt(&person(3), 1, 2);
+    insert(store, std::slice::from_ref(&other)).await;
+    let mut changed = other.clone();
+    changed.check_again(at(200));
+    let saves = [(busy, expected), (changed, other.version)]
+        .map(|(attempt, expected)| SaveAttempt { attempt, expected });
+    let answers = store.save_attempts(&saves).await.unwrap();
+    assert_eq!(answers, [Cas::Lost, Cas::Won]);
+    cooling.take_slot(1, at(102));
+    assert_eq!(save(store, &cooling, expected).await, Cas::Won);
+    assert_eq!(store.taken_slots(&camp()).await.unwrap(), [0, 1, 2]);
+}
+
 pub(crate) async fn due_checks_come_earliest_first(store: &dyn Store) {
     let mut ended = checked(9, 1);
     insert(

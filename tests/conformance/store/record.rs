@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use dialfleet_domain::id::{AttemptId, CallbackId, TenantId, WorkerId};
 use dialfleet_domain::import::{ImportState, RowError, Tally};
+use dialfleet_domain::lead::LeadState;
 use dialfleet_engine::port::Store;
 use dialfleet_engine::port::store::{
     AttemptFilter, Callback, Cas, DoNotCall, Heartbeat, Inserted, MacKey, StoreError,
 };
-use dialfleet_tests::sample::{at, campaign_id, carrier, import, import_id, phone, tenant};
+use dialfleet_tests::sample::{
+    at, attempt, campaign, campaign_id, carrier, import, import_id, lead, phone, tenant,
+};
 use futures_util::future::join_all;
 
 fn worker(name: &str) -> WorkerId {
@@ -107,7 +110,7 @@ pub(crate) async fn do_not_call_lists_are_by_tenant(store: &dyn Store) {
 
 pub(crate) async fn imports_are_read_and_listed(store: &dyn Store) {
     let camp = campaign_id("a");
-    assert!(!store.has_open_import(&camp).await.unwrap());
+    assert_eq!(store.open_imports(&camp, 9).await.unwrap(), []);
     assert_eq!(store.import(&import_id("x")).await.unwrap(), None);
     let mut imports: Vec<_> = ["x", "y", "z"].map(|name| import(&camp, name)).into();
     imports[0].created_at = at(2);
@@ -134,10 +137,15 @@ pub(crate) async fn imports_are_read_and_listed(store: &dyn Store) {
     let [x, y, z] = [0, 1, 2].map(|i: usize| imports[i].clone());
     assert_eq!(
         store.list_imports(&camp, 9).await.unwrap(),
-        [z.clone(), x.clone(), y]
+        [z.clone(), x.clone(), y.clone()]
     );
-    assert_eq!(store.list_imports(&camp, 2).await.unwrap(), [z, x]);
-    assert!(store.has_open_import(&camp).await.unwrap());
+    assert_eq!(store.list_imports(&camp, 2).await.unwrap(), [z, x.clone()]);
+    assert_eq!(
+        store.open_imports(&camp, 9).await.unwrap(),
+        [y.clone(), x],
+        "oldest first"
+    );
+    assert_eq!(store.open_imports(&camp, 1).await.unwrap(), [y]);
 }
 
 pub(crate) async fn tallies_replace_their_own_batch(store: &dyn Store) {
@@ -148,16 +156,17 @@ pub(crate) async fn tallies_replace_their_own_batch(store: &dyn Store) {
         accepted,
         duplicate,
         rejected,
+        ..Tally::default()
     };
     assert_eq!(
         store
-            .tally_import(&import_id("nobody"), 0, tally(1, 0, 0))
+            .tally_import(&import_id("nobody"), 0, tally(1, 0, 0), at(4))
             .await
             .unwrap(),
         None
     );
     let first = store
-        .tally_import(&id, 0, tally(400, 90, 10))
+        .tally_import(&id, 0, tally(400, 90, 10), at(4))
         .await
         .unwrap()
         .unwrap();
@@ -165,8 +174,9 @@ pub(crate) async fn tallies_replace_their_own_batch(store: &dyn Store) {
         (first.total(), first.is_complete()),
         (tally(400, 90, 10), false)
     );
+    assert_eq!(first.heard_at, Some(at(4)));
     let again = store
-        .tally_import(&id, 0, tally(400, 90, 10))
+        .tally_import(&id, 0, tally(400, 90, 10), at(4))
         .await
         .unwrap()
         .unwrap();
@@ -176,7 +186,7 @@ pub(crate) async fn tallies_replace_their_own_batch(store: &dyn Store) {
         "a redelivered batch does not count twice"
     );
     let second = store
-        .tally_import(&id, 11, tally(5, 0, 0))
+        .tally_import(&id, 11, tally(5, 0, 0), at(4))
         .await
         .unwrap()
         .unwrap();
@@ -200,7 +210,7 @@ pub(crate) async fn tallies_replace_their_own_batch(store: &dyn Store) {
     store.insert_import(&import(&camp, "y")).await.unwrap();
     let id = import_id("y");
     let answers =
-        join_all((0..16).map(|batch| store.tally_import(&id, batch, tally(1, 0, 0)))).await;
+        join_all((0..16).map(|batch| store.tally_import(&id, batch, tally(1, 0, 0), at(4)))).await;
     assert!(answers.into_iter().all(|answer| answer.unwrap().is_some()));
     assert_eq!(
         store.import(&id).await.unwrap().unwrap().total(),
@@ -239,7 +249,7 @@ pub(crate) async fn an_import_ends_once(store: &dyn Store) {
         (ended.state, ended.refused, ended.done_at),
         (ImportState::Refused, why, Some(at(5)))
     );
-    assert!(!store.has_open_import(&camp).await.unwrap());
+    assert_eq!(store.open_imports(&camp, 9).await.unwrap(), []);
 
     store.insert_import(&import(&camp, "y")).await.unwrap();
     let id = import_id("y");
@@ -401,9 +411,54 @@ pub(crate) async fn the_clock_goes_forward(store: &dyn Store) {
     store.ping().await.unwrap();
 }
 
+pub(crate) async fn an_incomplete_import_can_still_be_done(store: &dyn Store) {
+    let camp = campaign_id("a");
+    let mut new = import(&camp, "x");
+    new.batches = Some(1);
+    store.insert_import(&new).await.unwrap();
+    let id = import_id("x");
+    let parked = Tally {
+        parked: 500,
+        why: Some("the campaign is stopped".to_owned()),
+        ..Tally::default()
+    };
+    let set_aside = store.tally_import(&id, 0, parked.clone(), at(1)).await;
+    let set_aside = set_aside.unwrap().unwrap();
+    assert_eq!((set_aside.total(), set_aside.is_complete()), (parked, true));
+    let (state, missing) = set_aside.end();
+    assert_eq!(state, ImportState::Incomplete);
+    let ended = store.end_import(&id, state, missing.clone(), at(2)).await;
+    assert_eq!(ended.unwrap(), Cas::Won);
+    let stored = store.import(&id).await.unwrap().unwrap();
+    assert_eq!((stored.state, stored.refused), (state, missing));
+    assert_eq!(store.open_imports(&camp, 9).await.unwrap(), []);
+    let refused = store.end_import(&id, ImportState::Refused, None, at(3));
+    assert_eq!(refused.await.unwrap(), Cas::Lost);
+
+    // The message is delivered again after all.
+    let taken = Tally {
+        accepted: 500,
+        ..Tally::default()
+    };
+    let complete = store.tally_import(&id, 0, taken.clone(), at(4)).await;
+    let complete = complete.unwrap().unwrap();
+    assert_eq!(complete.end(), (ImportState::Done, None));
+    let done = store.end_import(&id, ImportState::Done, None, at(5)).await;
+    assert_eq!(done.unwrap(), Cas::Won);
+    let stored = store.import(&id).await.unwrap().unwrap();
+    assert_eq!(
+        (stored.state, stored.refused.clone(), stored.total()),
+        (ImportState::Done, None, taken)
+    );
+    assert_eq!(
+        (stored.heard_at, stored.done_at),
+        (Some(at(4)), Some(at(5)))
+    );
+}
+
 pub(crate) async fn made_up_cursors_are_refused(store: &dyn Store) {
     fn refused<T>(answer: Result<T, StoreError>) -> bool {
-        matches!(answer, Err(StoreError::Refused(_)))
+        matches!(answer, Err(StoreError::BadCursor))
     }
     let (tenant, camp) = (tenant(), campaign_id("a"));
     for cursor in ["", "!", "bm8", "eyJhIjoxfQ"] {
@@ -421,4 +476,52 @@ pub(crate) async fn made_up_cursors_are_refused(store: &dyn Store) {
             "{cursor:?}"
         );
     }
+}
+
+pub(crate) async fn a_cursor_belongs_to_its_list(store: &dyn Store) {
+    let (tenant, other) = (tenant(), TenantId::parse("ten_other").unwrap());
+    let (a, b) = (campaign_id("a"), campaign_id("b"));
+    for name in ["a", "b"] {
+        store.insert_campaign(&campaign(name)).await.unwrap();
+    }
+    let leads: Vec<_> = [1, 2].into_iter().map(|i| lead(&a, i)).collect();
+    store.insert_leads(&leads).await.unwrap();
+    let intents: Vec<_> = (1..).zip(&leads).map(|(i, l)| attempt(l, 1, i)).collect();
+    store.insert_attempts(&intents).await;
+    let all = AttemptFilter::default();
+    let campaigns = store.list_campaigns(&tenant, None, 1).await.unwrap().cursor;
+    let of_leads = store.list_leads(&a, None, None, 1).await.unwrap().cursor;
+    let attempts = store.list_attempts(&tenant, &all, None, 1).await;
+    let attempts = attempts.unwrap().cursor;
+    let (campaigns, of_leads, attempts) = (
+        campaigns.as_deref(),
+        of_leads.as_deref(),
+        attempts.as_deref(),
+    );
+    assert!(campaigns.is_some() && of_leads.is_some() && attempts.is_some());
+    fn refused<T>(answer: Result<T, StoreError>) -> bool {
+        matches!(answer, Err(StoreError::BadCursor))
+    }
+    assert!(refused(store.list_campaigns(&tenant, attempts, 9).await));
+    assert!(refused(store.list_campaigns(&other, campaigns, 9).await));
+    assert!(refused(store.list_leads(&b, None, of_leads, 9).await));
+    let ready = Some(LeadState::Ready);
+    assert!(refused(store.list_leads(&a, ready, of_leads, 9).await));
+    assert!(refused(
+        store.list_attempts(&tenant, &all, campaigns, 9).await
+    ));
+    let live = AttemptFilter {
+        live: true,
+        ..all.clone()
+    };
+    assert!(refused(
+        store.list_attempts(&tenant, &live, attempts, 9).await
+    ));
+    // In its own it is good.
+    let rest = store.list_campaigns(&tenant, campaigns, 9).await.unwrap();
+    assert_eq!(rest.items.len(), 1);
+    let rest = store.list_leads(&a, None, of_leads, 9).await.unwrap();
+    assert_eq!(rest.items, leads[1..]);
+    let rest = store.list_attempts(&tenant, &all, attempts, 9).await;
+    assert_eq!(rest.unwrap().items.len(), 1);
 }

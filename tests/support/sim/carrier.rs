@@ -102,7 +102,10 @@ impl SimCarrier {
         weather.clone().spawn(async move {
             tokio::time::sleep(there).await;
             let key = format!("{}/{}", request.attempt.as_str(), request.leg);
-            if exchange.network.create_seen(&key, weather.time.now()) > 0 {
+            let seen = exchange
+                .network
+                .create_seen(carrier.as_str(), &key, weather.time.now());
+            if seen > 0 {
                 weather.fail(format!(
                     "two requests were sent for leg {} of {}",
                     request.leg, request.attempt

@@ -106,6 +106,7 @@ async fn answer(fleet: &Fleet, knock: Knock) {
     let raw = RawCallback {
         url: knock.url,
         headers: BTreeMap::new(),
+        peer: None,
         body: knock.body,
     };
     let mut parts = raw.url.rsplit('/');

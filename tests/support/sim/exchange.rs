@@ -104,6 +104,7 @@ impl Exchange {
     ) -> Result<String, Refused> {
         let now = self.weather.time.now();
         let dial = Dial {
+            carrier: carrier.as_str().to_owned(),
             to: request.to.as_str().to_owned(),
             from: request.from.as_str().to_owned(),
             ring_timeout: Duration::from_secs(request.ring_timeout_s.into()),

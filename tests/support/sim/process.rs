@@ -13,6 +13,7 @@ use dialfleet_engine::dialer::Dialer;
 use dialfleet_engine::pace::Pace;
 use dialfleet_engine::port::carrier::CarrierProfile;
 use dialfleet_engine::port::{Carrier, Clock};
+use dialfleet_engine::time::FleetClock;
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_engine::{Fleet, Role, Settings, role};
 use dialfleet_runtime::metrics::Metrics;
@@ -91,7 +92,7 @@ impl Company {
             pace: Pace::new(Arc::clone(&clock), rates),
             dialer: dials.then(|| Dialer::new(carriers.keys())),
             carriers,
-            clock,
+            clock: FleetClock::new(clock),
             entropy: Arc::new(SeededEntropy::new(weather.seed, who)),
             metrics: self.metrics.clone(),
             settings: Settings {

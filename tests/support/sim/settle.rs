@@ -35,7 +35,7 @@ pub(super) async fn unrest(company: &Company, delivered: &Delivered) -> Answer<O
             return Ok(Some(format!(
                 "{id} is {} with {counts:?}, open import {}, wake_at {wake_at:?}, wake_seq {seq}, now {}",
                 campaign.state.name(),
-                store.has_open_import(id).await?,
+                !store.open_imports(id, 1).await?.is_empty(),
                 company.weather.time.now().millis()
             )));
         }

@@ -17,10 +17,12 @@ use dialfleet_domain::import::{Import, ImportState, RowError, Tally};
 use dialfleet_domain::lead::{Lead, LeadState, Projection};
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::time::Timestamp;
+use dialfleet_engine::port::board::{BoardStore, Note};
 use dialfleet_engine::port::store::{
     Answer, AttemptFilter, AttemptStore, Callback, CampaignChange, CampaignStore, Cas,
     ClaimRequest, DoNotCall, Heartbeat, Inserted, IntentAnswer, LeadCounts, LeadInserted,
     LeadStore, MacKey, Page, RecordStore, Release, SaveAttempt, StoreError,
+    Unreadable,
 };
 
 use super::chance::Kind;
@@ -359,9 +361,9 @@ delegate! { RecordStore:
     write insert_import(import: &Import) -> Inserted;
     ask import(id: &ImportId) -> Option<Import>;
     ask list_imports(campaign: &CampaignId, limit: usize) -> Vec<Import>;
-    ask has_open_import(campaign: &CampaignId) -> bool;
+    ask open_imports(campaign: &CampaignId, limit: usize) -> Vec<Import>;
     write close_import(id: &ImportId, batches: u32, unreadable: u64) -> ();
-    write tally_import(id: &ImportId, batch: u32, tally: Tally) -> Option<Import>;
+    write tally_import(id: &ImportId, batch: u32, tally: Tally, at: Timestamp) -> Option<Import>;
     write end_import(id: &ImportId, state: ImportState, refused: Option<String>, at: Timestamp) -> Cas;
     late insert_row_errors(errors: &[RowError]) -> ();
     ask row_errors(id: &ImportId, after: u64, limit: usize) -> Vec<RowError>;
@@ -372,6 +374,17 @@ delegate! { RecordStore:
     write hold_duty(task: &str, holder: &WorkerId, now: Timestamp, until: Timestamp) -> Cas;
     ask clock() -> Timestamp;
     ask ping() -> ();
+    {
+        fn unreadable(&self) -> Vec<Unreadable> {
+            self.inner.unreadable()
+        }
+    }
+}
+
+delegate! { BoardStore:
+    ask notes(keys: &[String]) -> Vec<Option<Note>>;
+    ask notes_with(prefix: &str, limit: usize) -> Vec<Note>;
+    late save_notes(notes: &[Note]) -> Vec<Cas>;
 }
 
 /// How long a process may have no store, ms.

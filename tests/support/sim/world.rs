@@ -8,7 +8,7 @@ use dialfleet_adapters::local::LocalQueue;
 use dialfleet_adapters::sqlite::SqliteStore;
 use dialfleet_domain::id::{CarrierId, TenantId};
 use dialfleet_domain::phone::E164;
-use dialfleet_engine::port::carrier::{Capabilities, CarrierProfile};
+use dialfleet_engine::port::carrier::{Capabilities, CarrierProfile, CommandStyle};
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_runtime::metrics::Metrics;
 use dialfleet_simulator::{Network, Population, Weights};
@@ -237,7 +237,9 @@ fn profiles(weather: &Weather) -> Result<Vec<CarrierProfile>, String> {
                 capabilities: Capabilities {
                     pollable: nth != mute,
                     ringing_event: true,
-                    limits_duration: true,
+                    longest_call: None,
+                    signed_callbacks: true,
+                    commands: CommandStyle::Document,
                     queue_bound: Duration::from_secs(60),
                 },
             })
@@ -260,6 +262,7 @@ fn population(seed: u64, weather: &Weather) -> Population {
     Population {
         seed,
         weights,
+        set_up_ms: (300, 1_200),
         ring_ms: (0, 6_000),
         talk_ms: (0, 12_000),
     }
