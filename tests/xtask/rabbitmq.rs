@@ -26,21 +26,21 @@ const CONFIG: &str = "raft.wal_max_size_bytes = 33554432\nlog.console.level = in
 
 /// A running node.
 #[derive(Debug)]
-pub(crate) struct Broker {
+pub struct Broker {
     node: Service,
     names: Service,
 }
 
 impl Broker {
     /// An error when one of its processes has ended.
-    pub(crate) fn check(&mut self) -> Result<()> {
+    pub fn check(&mut self) -> Result<()> {
         self.names.check()?;
         self.node.check()
     }
 }
 
 /// Starts a node that accepts connections; returns it and its address (user guest, virtual host `/`).
-pub(crate) fn start(keeper: &Keeper) -> Result<(Broker, String)> {
+pub fn start(keeper: &Keeper) -> Result<(Broker, String)> {
     let program = program()?;
     let mut tries = 3;
     loop {
@@ -55,95 +55,128 @@ pub(crate) fn start(keeper: &Keeper) -> Result<(Broker, String)> {
 }
 
 fn start_on_free_ports(program: &Path, keeper: &Keeper) -> Result<(Broker, String)> {
-    let [amqp, distribution, epmd] = free_ports()?;
-    let folder = keeper.folder().join(format!("rabbitmq-{amqp}"));
-    fs::create_dir(&folder).context("cannot make the data folder of RabbitMQ")?;
-    fs::write(folder.join("rabbitmq.conf"), CONFIG)?;
-    fs::write(folder.join("enabled_plugins"), "[].\n")?;
-    for empty in ["rabbitmq-env.conf", "advanced.config"] {
-        fs::write(
-            folder.join(empty),
-            if empty.ends_with(".config") {
-                "[].\n"
-            } else {
-                ""
-            },
-        )?;
-    }
+    let site = Site::new(program, keeper.folder())?;
+    let mut names = Service::spawn("epmd", &mut site.names()?, site.log("epmd"), keeper)?;
+    names.wait_ready(STARTS_WITHIN, || site.names_answer())?;
+    let mut node = Service::spawn("RabbitMQ", &mut site.node(), site.log("rabbitmq"), keeper)?;
+    node.wait_ready(STARTS_WITHIN, || site.greets())?;
+    Ok((Broker { node, names }, site.url(site.address())))
+}
 
-    let mut names = start_epmd(epmd, &folder, keeper)?;
-    names.wait_ready(STARTS_WITHIN, || {
-        Ok(TcpStream::connect(local(epmd)).map(|_| true)?)
-    })?;
+/// Where one node lives: its folder and its ports. It may be started there again and again.
+#[derive(Debug, Clone)]
+pub struct Site {
+    program: PathBuf,
+    folder: PathBuf,
+    amqp: u16,
+    distribution: u16,
+    epmd: u16,
+}
 
-    let mut command = Command::new(program);
-    // Settings of the developer's own broker must not leak into this one.
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("RABBITMQ_") {
-            command.env_remove(name);
+impl Site {
+    /// A new site in a folder below `parent`, on ports that are free now.
+    pub fn new(program: &Path, parent: &Path) -> Result<Self> {
+        let [amqp, distribution, epmd] = free_ports()?;
+        let folder = parent.join(format!("rabbitmq-{amqp}"));
+        fs::create_dir(&folder).context("cannot make the data folder of RabbitMQ")?;
+        for (file, text) in [
+            ("rabbitmq.conf", CONFIG),
+            ("enabled_plugins", "[].\n"),
+            ("advanced.config", "[].\n"),
+            ("rabbitmq-env.conf", ""),
+        ] {
+            fs::write(folder.join(file), text)?;
         }
+        Ok(Self {
+            program: program.to_owned(),
+            folder,
+            amqp,
+            distribution,
+            epmd,
+        })
     }
-    command
-        .env("HOME", &folder)
-        .env("LC_ALL", "C.UTF-8")
-        .env("ERL_EPMD_PORT", epmd.to_string())
-        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-        .env("RABBITMQ_NODENAME", format!("dialfleet-{amqp}@localhost"))
-        .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
-        .env("RABBITMQ_NODE_PORT", amqp.to_string())
-        .env("RABBITMQ_DIST_PORT", distribution.to_string())
-        .env("RABBITMQ_CONF_ENV_FILE", folder.join("rabbitmq-env.conf"))
-        .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"))
-        .env(
-            "RABBITMQ_ADVANCED_CONFIG_FILE",
-            folder.join("advanced.config"),
-        )
-        .env(
-            "RABBITMQ_ENABLED_PLUGINS_FILE",
-            folder.join("enabled_plugins"),
-        )
-        .env("RABBITMQ_MNESIA_BASE", folder.join("data"))
-        .env("RABBITMQ_LOG_BASE", folder.join("log"))
-        .env("RABBITMQ_LOGS", "-")
-        // Two cores for everything: an idle scheduler must sleep, not spin.
-        .env(
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-            "+sbwt none +sbwtdcpu none +sbwtdio none",
-        );
-    let mut node = Service::spawn(
-        "RabbitMQ",
-        &mut command,
-        folder.join("rabbitmq.log"),
-        keeper,
-    )?;
-    node.wait_ready(STARTS_WITHIN, || greets(local(amqp)))?;
-    Ok((
-        Broker { node, names },
-        format!("amqp://guest:guest@127.0.0.1:{amqp}/%2f"),
-    ))
+
+    /// Where it listens for AMQP.
+    pub fn address(&self) -> SocketAddr {
+        local(self.amqp)
+    }
+
+    /// The URL of the broker behind `address`: user guest, virtual host `/`.
+    pub fn url(&self, address: SocketAddr) -> String {
+        format!("amqp://guest:guest@{address}/%2f")
+    }
+
+    /// A log in the site's folder.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{name}.log"))
+    }
+
+    /// Erlang's name server, which has to run before the node.
+    pub fn names(&self) -> Result<Command> {
+        let program = on_path("epmd").context("Erlang's `epmd` is not on PATH")?;
+        let mut command = Command::new(program);
+        // Without -daemon it stays our child.
+        command.args(["-address", "127.0.0.1", "-port", &self.epmd.to_string()]);
+        Ok(command)
+    }
+
+    /// Whether the name server answers.
+    pub fn names_answer(&self) -> Result<bool> {
+        Ok(TcpStream::connect(local(self.epmd)).map(|_| true)?)
+    }
+
+    /// The node.
+    pub fn node(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        // Settings of the developer's own broker must not leak into this one.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("RABBITMQ_") {
+                command.env_remove(name);
+            }
+        }
+        let file = |name: &str| self.folder.join(name);
+        command
+            .env("HOME", &self.folder)
+            .env("LC_ALL", "C.UTF-8")
+            .env("ERL_EPMD_PORT", self.epmd.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env(
+                "RABBITMQ_NODENAME",
+                format!("dialfleet-{}@localhost", self.amqp),
+            )
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", self.amqp.to_string())
+            .env("RABBITMQ_DIST_PORT", self.distribution.to_string())
+            .env("RABBITMQ_CONF_ENV_FILE", file("rabbitmq-env.conf"))
+            .env("RABBITMQ_CONFIG_FILE", file("rabbitmq.conf"))
+            .env("RABBITMQ_ADVANCED_CONFIG_FILE", file("advanced.config"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", file("enabled_plugins"))
+            .env("RABBITMQ_MNESIA_BASE", file("data"))
+            .env("RABBITMQ_LOG_BASE", file("log"))
+            .env("RABBITMQ_LOGS", "-")
+            // Two cores for everything: an idle scheduler must sleep, not spin.
+            .env(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "+sbwt none +sbwtdcpu none +sbwtdio none",
+            );
+        command
+    }
+
+    /// Whether the node answers an AMQP 0-9-1 header with a method frame (`connection.start`). Its listener opens
+    /// last, so then everything else is there too.
+    pub fn greets(&self) -> Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&self.address(), Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"AMQP\x00\x00\x09\x01")?;
+        let mut frame = [0; 11];
+        stream.read_exact(&mut frame)?;
+        let [kind, _, _, _, _, _, _, class @ ..] = frame;
+        Ok(kind == 1 && class == [0, 10, 0, 10])
+    }
 }
 
-fn start_epmd(port: u16, folder: &Path, keeper: &Keeper) -> Result<Service> {
-    let program = on_path("epmd").context("Erlang's `epmd` is not on PATH")?;
-    let mut command = Command::new(program);
-    // Without -daemon it stays our child.
-    command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
-    Service::spawn("epmd", &mut command, folder.join("epmd.log"), keeper)
-}
-
-/// Whether the node answers an AMQP 0-9-1 header with a method frame (`connection.start`). Its listener opens last,
-/// so then everything else is there too.
-fn greets(broker: SocketAddr) -> Result<bool> {
-    let mut stream = TcpStream::connect_timeout(&broker, Duration::from_secs(1))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"AMQP\x00\x00\x09\x01")?;
-    let mut frame = [0; 11];
-    stream.read_exact(&mut frame)?;
-    let [kind, _, _, _, _, _, _, class @ ..] = frame;
-    Ok(kind == 1 && class == [0, 10, 0, 10])
-}
-
-fn program() -> Result<PathBuf> {
+/// Finds RabbitMQ's program, or installs it.
+pub fn program() -> Result<PathBuf> {
     if let Some(program) = installed()? {
         return Ok(program);
     }

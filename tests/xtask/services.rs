@@ -5,12 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-
-use crate::keeper::Keeper;
-use crate::process::Service;
-use crate::programs::setting;
-use crate::rabbitmq::Broker;
-use crate::{mongod, rabbitmq};
+use dialfleet_xtask::keeper::Keeper;
+use dialfleet_xtask::process::Service;
+use dialfleet_xtask::programs::setting;
+use dialfleet_xtask::rabbitmq::Broker;
+use dialfleet_xtask::{mongod, rabbitmq};
 
 /// Both services, and who ends the private ones. Fields drop in order: the keeper comes last.
 #[derive(Debug)]

@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use anyhow::{Context, Result, bail};
+use dialfleet_xtask::programs::on_path;
 use serde_json::Value;
 
-use crate::doctests;
-use crate::programs::on_path;
 use crate::services::Services;
+use crate::{chaos, doctests};
 
 /// Builds and runs the suites; `args` go to the test runner, and `-p` among them narrows what is built.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .context("this package is two folders down")?;
-    let binary = build_binary(root)?;
+    let root = root()?;
+    // The whole workspace is chosen although one program is wanted: features are then resolved as for the tests, and
+    // nothing is compiled twice.
+    let binary = build(root, "dialfleet", &["--workspace"])?;
     let services = Services::start()?;
     let mut failed = None;
     // Before the suites, whose summary should be the last thing on the screen.
@@ -33,36 +32,42 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if !chooses_packages(args) {
         suites.arg("--workspace");
     }
-    // Process-level tests start the real program.
-    let failed = failure(suites.args(args).env("DIALFLEET_BIN", binary))?.or(failed);
+    // Process-level tests start the real program, and one of them services that it kills.
+    suites.args(args).env("DIALFLEET_BIN", binary);
+    if includes_tests(args) {
+        suites.envs(chaos::programs()?);
+    }
+    let failed = failure(&mut suites)?.or(failed);
     Ok(failed.unwrap_or(ExitCode::SUCCESS))
 }
 
-/// Builds the program and returns where cargo put it. The whole workspace is chosen although one program is wanted:
-/// features are then resolved as for the tests, and nothing is compiled twice.
-fn build_binary(root: &Path) -> Result<PathBuf> {
+/// Where the workspace is.
+pub(crate) fn root() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .context("this package is two folders down")
+}
+
+/// Builds a program and returns where cargo put it.
+pub(crate) fn build(root: &Path, program: &str, how: &[&str]) -> Result<PathBuf> {
     let output = cargo_command(root)
-        .args([
-            "build",
-            "--workspace",
-            "--bin",
-            "dialfleet",
-            "--message-format",
-            "json-render-diagnostics",
-        ])
+        .args(["build", "--message-format", "json-render-diagnostics"])
+        .args(["--bin", program])
+        .args(how)
         .stderr(std::process::Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("the program does not build");
+        bail!("the program `{program}` does not build");
     }
     output
         .stdout
         .split(|byte| *byte == b'\n')
         .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "dialfleet")
+        .filter(|message| message["target"]["name"] == program)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo did not say where it put the program `dialfleet`")
+        .with_context(|| format!("cargo did not say where it put the program `{program}`"))
 }
 
 fn cargo(root: &Path, services: &Services) -> Command {
@@ -80,6 +85,14 @@ fn cargo_command(root: &Path) -> Command {
 fn chooses_packages(args: &[String]) -> bool {
     args.iter()
         .any(|arg| arg.starts_with("-p") || arg.starts_with("--package") || arg == "--workspace")
+}
+
+/// Whether the tests of whole fleets are among what is chosen.
+fn includes_tests(args: &[String]) -> bool {
+    !chooses_packages(args)
+        || args
+            .iter()
+            .any(|arg| arg == "--workspace" || arg.ends_with("dialfleet-tests"))
 }
 
 fn failure(command: &mut Command) -> Result<Option<ExitCode>> {

@@ -1,0 +1,245 @@
+//! The work: campaigns of several sizes, fed with leads as fast as they are called, while the APIs
+//! die and come back.
+
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::Options;
+use super::witness::{Witness, lock};
+use crate::fleet::KEY;
+
+/// Slots of the campaigns in parts of all slots, the smallest first.
+const SIZES: [u32; 5] = [4, 8, 15, 28, 45];
+/// Seconds of work that wait in each campaign.
+const AHEAD_S: u32 = 12;
+/// One in so many is on the list of the campaign before, too: the same person, called twice at once.
+const SHARED: u32 = 40;
+/// The most leads sent in one file.
+const FILE: u32 = 500;
+/// How long an answer is tried for: no outage is that long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A campaign and what was sent for it.
+#[derive(Debug)]
+pub(super) struct Campaign {
+    pub(super) id: String,
+    pub(super) limit: u32,
+    pub(super) sent: u32,
+}
+
+impl Campaign {
+    /// Leads that have not been called yet.
+    pub(super) fn left(&self, witness: &Witness) -> usize {
+        let sent = usize::try_from(self.sent).unwrap_or(usize::MAX);
+        sent.saturating_sub(witness.leads_called(&self.id))
+    }
+}
+
+/// The campaigns and the way to order something.
+#[derive(Debug)]
+pub(super) struct Load {
+    client: Client,
+    apis: Vec<u16>,
+    next: usize,
+    pub(super) campaigns: Vec<Campaign>,
+    /// Leads that may still be sent.
+    left: u32,
+    rate: u32,
+}
+
+impl Load {
+    /// Makes and starts the campaigns, without leads.
+    pub(super) async fn start(apis: Vec<u16>, options: &Options) -> Result<Self> {
+        let client = Client::builder()
+            // Each request may go to a process that is new.
+            .pool_max_idle_per_host(0)
+            .timeout(Duration::from_secs(10))
+            .build()?;
+        let mut load = Self {
+            client,
+            apis,
+            next: 0,
+            campaigns: Vec::new(),
+            left: options.leads.unwrap_or(u32::MAX),
+            rate: options.rate,
+        };
+        for (i, size) in SIZES.into_iter().enumerate() {
+            // A call takes half a second, but some slots wait for repair, and outages are made up for.
+            let limit = (options.rate * 22 * size / 1_000).max(2);
+            let body = campaign(&format!("chaos {i}"), limit);
+            let made = load.ask(Method::POST, "/campaigns", Some(&body)).await?;
+            let id = made["id"].as_str().context("a campaign has an id")?;
+            load.campaigns.push(Campaign {
+                id: id.to_owned(),
+                limit,
+                sent: 0,
+            });
+        }
+        load.order("start").await?;
+        Ok(load)
+    }
+
+    /// Sends leads where they are about to run out.
+    pub(super) async fn feed(&mut self, witness: &Mutex<Witness>) -> Result<()> {
+        let slots: u32 = self.campaigns.iter().map(|c| c.limit).sum();
+        for i in 0..self.campaigns.len() {
+            let campaign = &self.campaigns[i];
+            let left = u32::try_from(campaign.left(&lock(witness)))?;
+            let ahead = (2 * self.rate * AHEAD_S * campaign.limit / slots).max(20);
+            // In files worth the trouble.
+            let wanted = ahead.saturating_sub(left);
+            let n = if wanted * 4 >= ahead { wanted } else { 0 }
+                .min(FILE)
+                .min(self.left);
+            if n > 0 {
+                let id = campaign.id.clone();
+                let file = leads(i, campaign.sent, n);
+                self.import(&id, &file).await?;
+                self.campaigns[i].sent += n;
+                self.left -= n;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one file until an API takes it. A file that was taken without an answer is sent again: its
+    /// rows have names, so that they are the same leads.
+    async fn import(&mut self, campaign: &str, file: &str) -> Result<Value> {
+        let path = format!("/campaigns/{campaign}/imports");
+        self.insist(Method::POST, &path, |request| {
+            request
+                .header("content-type", "text/csv")
+                .body(file.to_owned())
+        })
+        .await
+    }
+
+    /// Gives all campaigns the same order.
+    pub(super) async fn order(&mut self, order: &str) -> Result<()> {
+        for i in 0..self.campaigns.len() {
+            let path = format!("/campaigns/{}/{order}", self.campaigns[i].id);
+            self.ask(Method::POST, &path, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Where each campaign stands.
+    pub(super) async fn states(&mut self) -> Result<Vec<Value>> {
+        let mut states = Vec::new();
+        for i in 0..self.campaigns.len() {
+            let path = format!("/campaigns/{}", self.campaigns[i].id);
+            states.push(self.ask(Method::GET, &path, None).await?);
+        }
+        Ok(states)
+    }
+
+    async fn ask(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
+        self.insist(method, path, |request| match body {
+            Some(body) => request.json(body),
+            None => request,
+        })
+        .await
+    }
+
+    /// Asks one API after the other until one answers. What it refuses is an error at once.
+    async fn insist(
+        &mut self,
+        method: Method,
+        path: &str,
+        finish: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Value> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            self.next = (self.next + 1) % self.apis.len();
+            let url = format!("http://127.0.0.1:{}/v1{path}", self.apis[self.next]);
+            let request = self.client.request(method.clone(), url).bearer_auth(KEY);
+            let last = match answer(finish(request)).await {
+                Ok((status, text)) if status.is_success() => {
+                    return Ok(serde_json::from_str(&text)?);
+                }
+                Ok((status, text))
+                    if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS =>
+                {
+                    bail!("{method} {path}: {status}: {text}")
+                }
+                Ok((status, text)) => format!("{status}: {text}"),
+                Err(error) => error.to_string(),
+            };
+            if Instant::now() >= end {
+                bail!("{method} {path}: no API did it: {last}");
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+async fn answer(request: RequestBuilder) -> Result<(StatusCode, String)> {
+    let answer = request.send().await?;
+    Ok((answer.status(), answer.text().await?))
+}
+
+/// The ring timeout of every campaign.
+pub(super) const RING_S: u32 = 20;
+/// How long a person stays locked after a call that was proven not to have been placed.
+const COOLOFF_S: u32 = 30;
+
+fn campaign(name: &str, limit: u32) -> Value {
+    let soon = |delay: u32, max: u32| json!({ "delays_s": [delay], "max": max });
+    json!({
+        "name": name,
+        "concurrency": limit,
+        "ring_timeout_s": RING_S,
+        "max_duration_s": 300,
+        "retry": {
+            "max_attempts": 3,
+            "unknown_cooloff_s": COOLOFF_S,
+            "rules": {
+                "busy": soon(2, 2), "no_answer": soon(5, 2), "unreachable": soon(2, 1), "rejected": soon(5, 1),
+                "congestion": soon(3, 5), "carrier_error": soon(3, 5), "invalid_number": soon(2, 1),
+                "canceled": soon(2, 1), "expired": soon(2, 1), "not_placed": soon(1, 3),
+            },
+        },
+    })
+}
+
+/// `n` leads from the `first` on.
+fn leads(campaign: usize, first: u32, n: u32) -> String {
+    let mut csv = String::from("phone,ref\n");
+    for i in first..first + n {
+        let shared = campaign > 0 && i % SHARED == 0;
+        let phone = phone(campaign - usize::from(shared), i);
+        let _ = writeln!(csv, "{phone},L{i}");
+    }
+    csv
+}
+
+/// A number in a range of its own for each campaign. Nothing here can reach a telephone.
+fn phone(campaign: usize, i: u32) -> String {
+    let area = ["201", "202", "203", "205", "206"][campaign];
+    format!("+1{area}{}{:04}", 220 + i / 10_000, i % 10_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use dialfleet_domain::phone::E164;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_valid_and_different() {
+        let mut seen = std::collections::BTreeSet::new();
+        for campaign in 0..SIZES.len() {
+            for i in (0..40_000).step_by(997) {
+                let number = phone(campaign, i);
+                assert!(E164::parse(&number, None).is_ok(), "{number}");
+                assert!(seen.insert(number));
+            }
+        }
+    }
+}
