@@ -1,7 +1,7 @@
 //! Which carriers are asked, in which order, and with which caller id.
 //!
 //! [`choose`]: leave out who cannot be asked, with the reason ([`Exclusion`]); score the rest by
-//! cost and quality ([`score`]); now and then let another one lead, to keep knowing it ([`explore`]);
+//! cost and quality (`score`); now and then let another one lead, to keep knowing it (`explore`);
 //! the first three are the chain. All of it is in the [`Decision`], which is stored with the attempt.
 //!
 //! Pure: prices come from [`crate::rates`], statistics from [`crate::quality`], admission from

@@ -36,6 +36,7 @@ use self::leg::{intend, next_leg, pay, request, rest_carrier};
 use self::pick::{facts, pick, release, taken};
 use crate::fleet::Fleet;
 use crate::message::FillSlot;
+use crate::mutant::{Part, lacks};
 use crate::pace::{Token, TooLate};
 use crate::port::Carrier;
 use crate::port::carrier::{DialAnswer, DialRequest};
@@ -104,9 +105,18 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, token: &mut Option<Token>)
         if !campaign.state.may_dial() || fill.slot >= campaign.limit {
             return Ok(Filled::Closed);
         }
-        // A lowered limit: calls from above it still count.
-        if campaign.former_limit.is_some() && taken(fleet, &campaign).await? >= campaign.limit {
-            return Ok(Filled::Closed);
+        // What the planner offers may be under way already: look, before a lead is taken for nothing.
+        // When the store is slow, these offers would make it slower still.
+        if fill.freed_at.is_none() || campaign.former_limit.is_some() {
+            let taken = fleet.store.taken_slots(&campaign.id).await?;
+            if taken.contains(&fill.slot) {
+                return Ok(Filled::SlotBusy);
+            }
+            // A lowered limit: calls from above it still count.
+            let live = u32::try_from(taken.len()).unwrap_or(u32::MAX);
+            if campaign.former_limit.is_some() && live >= campaign.limit {
+                return Ok(Filled::Closed);
+            }
         }
         let Some(lead) = pick(fleet, &campaign).await? else {
             plan::rest(fleet, &campaign).await?;
@@ -222,7 +232,8 @@ async fn dial(
         if fleet.stopping.is_cancelled() {
             return withdrawn(fleet, attempt, Withdrawal::Shutdown, sent).await;
         }
-        if now.saturating_sub(read_at) > FENCE || now.saturating_sub(intent_at) > LEG_FENCE {
+        let late = now.saturating_sub(read_at) > FENCE || now.saturating_sub(intent_at) > LEG_FENCE;
+        if late && !lacks(Part::Fence) {
             return withdrawn(fleet, attempt, Withdrawal::FenceLate, sent).await;
         }
         if let (Some(freed_at), false) = (fill.freed_at, sent) {
@@ -281,6 +292,9 @@ async fn recheck(
     let (Some(campaign), Some(lead)) = (campaign, lead.into_iter().next().flatten()) else {
         return Ok(Err(Withdrawal::CampaignChanged));
     };
+    if lacks(Part::Recheck) {
+        return Ok(Ok(campaign));
+    }
     if !campaign.state.may_dial() || slot >= campaign.limit {
         return Ok(Err(Withdrawal::CampaignChanged));
     }

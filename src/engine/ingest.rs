@@ -223,18 +223,9 @@ pub async fn ingest(
             batch.campaign
         )));
     }
-    let of = match &batch.import {
-        None => direct_import(fleet, &campaign, message_id).await?,
-        Some(of) => {
-            let import = fleet.store.import(&of.id).await?;
-            if import.is_none_or(|import| import.campaign != campaign.id) {
-                return Ok(Ingested::Park(format!(
-                    "the campaign {} has no import {}",
-                    batch.campaign, of.id
-                )));
-            }
-            of.clone()
-        }
+    let of = match delivery_of(fleet, batch, &campaign, message_id).await? {
+        Ok(of) => of,
+        Err(why) => return Ok(Ingested::Park(why)),
     };
     let now = fleet.clock.now();
     let mut leads = Vec::with_capacity(batch.leads.len());
@@ -337,6 +328,28 @@ async fn reopen(fleet: &Fleet, id: &CampaignId) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// The delivery that a batch belongs to. The inner error: it names one that is not there.
+async fn delivery_of(
+    fleet: &Fleet,
+    batch: &LeadBatch,
+    campaign: &Campaign,
+    message_id: &str,
+) -> Result<Result<BatchOf, String>, StoreError> {
+    let Some(of) = &batch.import else {
+        return direct_import(fleet, campaign, message_id).await.map(Ok);
+    };
+    let import = fleet.store.import(&of.id).await?;
+    let theirs = import.is_some_and(|import| import.campaign == campaign.id);
+    Ok(if theirs {
+        Ok(of.clone())
+    } else {
+        Err(format!(
+            "the campaign {} has no import {}",
+            campaign.id, of.id
+        ))
+    })
 }
 
 /// A batch that a customer published directly gets an import of its own, named after its message.

@@ -14,6 +14,7 @@ pub mod import;
 pub mod ingest;
 pub mod intake;
 pub mod message;
+pub mod mutant;
 pub mod order;
 pub mod pace;
 pub mod plan;

@@ -94,7 +94,10 @@ async fn turn<'a>(
         let key = format!("todo/{}", attempt.id.as_str());
         if begin(key.clone()) {
             fleet.metrics.sweep("todo");
-            let executed = async { Ok(todo::execute(fleet, attempt, None).await) };
+            let executed = async {
+                todo::execute(fleet, attempt, None).await;
+                Ok(())
+            };
             work.push(said(key, executed).boxed());
         }
     }

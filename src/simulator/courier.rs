@@ -137,11 +137,9 @@ impl Courier {
         plan.callback(&self.carrier, &self.phone, &self.key, seq, status)
     }
 
-    fn spawn<F: Future<Output = ()> + Send>(
-        &self,
-        work: impl FnOnce(Arc<Office>) -> F + Send + 'static,
-    ) where
-        F: 'static,
+    fn spawn<F>(&self, work: impl FnOnce(Arc<Office>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
     {
         let office = self.office.clone();
         let stop = office.stop.clone();

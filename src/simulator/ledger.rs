@@ -108,6 +108,10 @@ impl Books {
         self.public.clone()
     }
 
+    pub(crate) fn public(&self) -> &Ledger {
+        &self.public
+    }
+
     /// A create request came in; returns how many came before with the same key.
     pub(crate) fn create(&mut self, carrier: &str, key: &str, now: Timestamp) -> u32 {
         self.public.creates += 1;

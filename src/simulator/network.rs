@@ -387,6 +387,11 @@ impl Network {
         self.lock().books.snapshot()
     }
 
+    /// What `of` makes of the ledger as it is now, without a copy of it.
+    pub fn read_ledger<T>(&self, of: impl FnOnce(&Ledger) -> T) -> T {
+        of(self.lock().books.public())
+    }
+
     /// Forgets calls, counts and fixed scripts. Calls in progress vanish without an end.
     pub fn reset(&self) {
         *self.lock() = State::default();

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::header::HeaderValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use dialfleet_adapters::carrier::{sanspbx, telnyx};
 use dialfleet_domain::id::{AttemptId, CarrierId};
 use dialfleet_engine::apply_events::apply_events;
 use dialfleet_engine::message::{self, CallEventMessage};
@@ -102,7 +103,11 @@ fn strangers_are_refused_whatever_they_send() {
             .keys
             .callback_url("", kind, &carrier, &attempt.id, 0)
     };
-    let real = [path.clone(), url("telnyx", "telnyx"), url("sanspbx", "pbx")];
+    let real = [
+        path.clone(),
+        url(telnyx::KIND, "telnyx"),
+        url(sanspbx::KIND, "pbx"),
+    ];
     let parts: Vec<String> = path.split('/').map(str::to_owned).collect();
     let segment = prop_oneof![
         "[A-Za-z0-9_.~%-]{0,40}",

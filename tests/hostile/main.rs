@@ -19,6 +19,7 @@ mod messages;
 mod mutate;
 mod numbers;
 mod rig;
+mod worker;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestRunner};

@@ -55,7 +55,7 @@ pub(crate) fn twilio(base_url: &str) -> Twilio {
     .unwrap()
 }
 
-const NOWHERE: &str = "http://127.0.0.1:9";
+pub(crate) const NOWHERE: &str = "http://127.0.0.1:9";
 
 fn telnyx(clock: Arc<ManualClock>) -> Telnyx {
     let config = TelnyxConfig {

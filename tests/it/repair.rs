@@ -96,12 +96,12 @@ impl Rig {
     }
 
     /// A role, until `look` finds what it wants.
-    async fn run<T>(
+    async fn run<T, F: Future<Output = Result<T, String>>>(
         &self,
         role: Role,
         what: &str,
         bound: Duration,
-        look: impl AsyncFnMut() -> Result<T, String>,
+        look: impl FnMut() -> F,
     ) -> T {
         tokio::select! {
             found = until(what, bound, look) => found,

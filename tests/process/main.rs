@@ -5,4 +5,5 @@ mod chaos;
 mod demonstration;
 mod embedded;
 mod fleet;
+mod sanspbx;
 mod shutdown;

@@ -1,73 +1,127 @@
-//! `sim [--seeds N] [--seed FIRST] [--quiet] [--explain] [--keep-going]`: runs worlds until a promise
-//! breaks, or all of them. `--explain` tells everything about it, and one line about each good world.
+//! `sim`: runs worlds on all cores until a promise breaks, or all of them. `cargo xtask sim --help` says
+//! what it takes.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use dialfleet_tests::sim::{Options, run};
+use dialfleet_tests::sim::{Failure, Options, run, run_many};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What to do.
+struct Args {
+    seeds: u64,
+    first: u64,
+    jobs: NonZeroUsize,
+    options: Options,
+    quiet: bool,
+    explain: bool,
+    keep_going: bool,
+}
+
+impl Args {
+    fn read() -> Result<Self> {
+        let mut read = Self {
+            seeds: 1_000,
+            first: 0,
+            jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            options: Options::swarm(),
+            quiet: false,
+            explain: false,
+            keep_going: false,
+        };
+        let mut args = std::env::args().skip(1);
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
+            match arg.as_str() {
+                "--seeds" => read.seeds = value()?.parse().context("--seeds")?,
+                "--seed" => read.first = value()?.parse().context("--seed")?,
+                "--jobs" => read.jobs = value()?.parse().context("--jobs")?,
+                "--mutant" => {
+                    let mutant = value()?.parse().map_err(anyhow::Error::msg)?;
+                    read.options.mutant = Some(mutant);
+                }
+                "--quiet" => read.quiet = true,
+                "--explain" => read.explain = true,
+                "--keep-going" => read.keep_going = true,
+                _ => bail!("{arg}? `cargo xtask sim --help` says what there is"),
+            }
+        }
+        if read.quiet {
+            read.options = Options {
+                mutant: read.options.mutant,
+                ..Options::quiet()
+            };
+        }
+        Ok(read)
+    }
+
+    /// The command that repeats one world.
+    fn again(&self, seed: u64) -> String {
+        let quiet = if self.quiet { " --quiet" } else { "" };
+        let mutant = self
+            .options
+            .mutant
+            .map_or_else(String::new, |m| format!(" --mutant {m}"));
+        format!("cargo xtask sim --seeds 1 --seed {seed}{quiet}{mutant} --explain")
+    }
+
+    /// What went wrong: one line, or everything that is known.
+    fn tell(&self, out: &mut impl Write, failure: &Failure) -> Result<()> {
+        if self.keep_going {
+            writeln!(out, "seed {}: {}", failure.seed, failure.what)?;
+            return Ok(());
+        }
+        let all = self
+            .explain
+            .then(|| run(failure.seed, &self.options.explained()).err())
+            .flatten();
+        writeln!(out, "{}", all.as_ref().unwrap_or(failure))?;
+        writeln!(out, "\nto repeat it: {}\n", self.again(failure.seed))?;
+        Ok(())
+    }
+}
 
 fn main() -> Result<ExitCode> {
-    let (mut seeds, mut first, mut options) = (100_u64, 0_u64, Options::swarm());
-    let (mut explain, mut keep_going) = (false, false);
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let mut number = || -> Result<u64> {
-            args.next()
-                .with_context(|| format!("{arg} needs a number"))?
-                .parse()
-                .context("not a number")
-        };
-        match arg.as_str() {
-            "--seeds" => seeds = number()?,
-            "--seed" => first = number()?,
-            "--quiet" => options = Options::quiet(),
-            "--explain" => explain = true,
-            "--keep-going" => keep_going = true,
-            _ => {
-                bail!("usage: sim [--seeds N] [--seed FIRST] [--quiet] [--explain] [--keep-going]")
-            }
-        }
-    }
+    let args = Args::read()?;
     let mut out = std::io::stdout().lock();
-    let began = Instant::now();
-    let (mut attempts, mut rings, mut crashes, mut failures) = (0, 0, 0, 0_u64);
-    let mut virtual_s = 0.0;
-    for seed in first..first.saturating_add(seeds) {
-        match run(seed, &options) {
-            Ok(report) => {
-                attempts += report.attempts;
-                rings += report.rings;
-                crashes += report.crashes;
-                virtual_s += report.virtual_time.as_secs_f64();
-                if explain {
-                    writeln!(out, "{report:?}")?;
-                }
-            }
-            Err(failure) if keep_going => {
-                failures += 1;
-                writeln!(out, "seed {seed}: {}", failure.what)?;
-            }
-            Err(failure) => {
-                let told = if explain {
-                    run(seed, &options.explained()).err().unwrap_or(failure)
-                } else {
-                    failure
-                };
-                writeln!(out, "{told}")?;
-                return Ok(ExitCode::FAILURE);
-            }
+    let (began, mut told) = (Instant::now(), Ok(()));
+    let last = args.first.saturating_add(args.seeds);
+    let sum = run_many(args.first..last, &args.options, args.jobs, |_, world| {
+        told = match world {
+            Ok(report) if args.explain => writeln!(out, "{report:?}").map_err(Into::into),
+            Ok(_) => Ok(()),
+            Err(failure) => args.tell(&mut out, failure),
+        };
+        let enough = told.is_err() || world.is_err() && !args.keep_going;
+        if enough {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
         }
-    }
-    let s = began.elapsed().as_secs_f64();
-    let per_s = f64::from(u32::try_from(seeds).unwrap_or(u32::MAX)) / s;
+    });
+    told?;
+    let wall_s = began.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let (seeds_per_s, per_s) = (sum.worlds as f64 / wall_s, sum.attempts as f64 / wall_s);
     writeln!(
         out,
-        "{seeds} worlds from seed {first}: {failures} failures, {attempts} attempts, {rings} rings, {crashes} crashes, \
-         {virtual_s:.0} s of virtual time in {s:.1} s, {per_s:.1} seeds/s"
+        "seeds {} to {}: {sum} in {wall_s:.1} s",
+        args.first,
+        last.saturating_sub(1)
     )?;
-    Ok(if failures == 0 {
+    writeln!(
+        out,
+        "{seeds_per_s:.1} worlds/s, {per_s:.0} attempts/s; the slowest to come to rest was seed {}: {:.0} s",
+        sum.slowest.1,
+        sum.slowest.0.as_secs_f64()
+    )?;
+    Ok(if sum.violations == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -131,6 +131,14 @@ impl TestFleet {
         Ok(fleet)
     }
 
+    /// Replaces carriers.toml, for processes started from now on.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn carriers(&self, toml: &str) -> anyhow::Result<()> {
+        Ok(std::fs::write(self.folder.path().join("carriers.toml"), toml)?)
+    }
+
     /// Where an embedded fleet keeps its state.
     #[must_use]
     pub fn data(&self) -> PathBuf {

@@ -102,6 +102,16 @@ impl SqliteStore {
         })
     }
 
+    /// Drops an index, to see that it is missed.
+    ///
+    /// # Panics
+    /// There is no such index.
+    #[cfg(feature = "mutants")]
+    pub async fn lose_index(&self, name: &'static str) {
+        let drop_it = move |conn: &Connection| Ok(conn.execute_batch(&format!("DROP INDEX {name}"))?);
+        self.write(drop_it).await.expect("it is there");
+    }
+
     /// The store in `dir`, which is made if it is not there. Blocks for some milliseconds.
     ///
     /// # Errors

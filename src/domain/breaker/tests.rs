@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::call::{Outcome, Refusal, RefusalClass};
 
 const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// No jitter.

@@ -387,7 +387,7 @@ fn a_step_of_the_flow_is_commanded_once() {
         step,
     };
     let (first, third) = (perform(0), perform(2));
-    assert_eq!(a.todo, [first.clone()]);
+    assert_eq!(a.todo, std::slice::from_ref(&first));
     a.finish(&[first], T0);
     // The answer, or the end of a step, told again.
     assert_eq!(a.next_step(&call_id(), 0, T0), Verdict::Ignore);

@@ -94,7 +94,7 @@ impl Estimate {
     }
 
     /// By how much more of its calls may be answered than it seems: the upper end of what its calls so
-    /// far allow ([`DEVIATIONS`]), relative to the estimate; 1 or more.
+    /// far allow (1.5 standard deviations), relative to the estimate; 1 or more.
     #[must_use]
     pub fn at_best(&self) -> f64 {
         let weight = self.calls + PSEUDO_CALLS;

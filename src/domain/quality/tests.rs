@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::call::attempt::NewAttempt;
+use crate::call::{CallEvent, Ending, Refusal, RefusalClass};
+use crate::id::{CampaignId, CarrierCallId, ClaimToken, LeadId, TenantId};
 
 const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -16,6 +19,103 @@ fn sample(delivered: bool, talk_s: Option<u64>, pdd_ms: Option<u64>, false_answe
         talk: talk_s.map(Duration::from_secs),
         false_answer,
         pdd: pdd_ms.map(Duration::from_millis),
+    }
+}
+
+/// An attempt whose call was placed at T0, with these events at these milliseconds.
+fn attempt(events: &[(u64, CallEvent)]) -> Attempt {
+    let campaign = CampaignId::parse("cmp_1").expect("valid");
+    let mut attempt = Attempt::intend(NewAttempt {
+        tenant: TenantId::parse("t").expect("valid"),
+        lead: LeadId::new(&campaign, "r").expect("valid"),
+        n: 1,
+        phone: serde_json::from_value("+12125550123".into()).expect("valid"),
+        slot: 0,
+        campaign_gen: 1,
+        claim: ClaimToken::parse("c").expect("valid"),
+        leg: serde_json::from_value(serde_json::json!({
+            "carrier": "a", "from": "+12125550100", "state": "intent", "nonce": "n", "intent_at": T0,
+        }))
+        .expect("a leg"),
+        ring: Duration::from_secs(30),
+        talk: Duration::from_secs(600),
+        cooloff: Duration::from_secs(900),
+        route: None,
+    });
+    for (ms, event) in events {
+        attempt.apply(event, T0 + Duration::from_millis(*ms));
+    }
+    attempt
+}
+
+#[test]
+fn attempts_are_read_by_the_table() {
+    let call_id = CarrierCallId::parse("CA1").expect("valid");
+    let ringing = CallEvent::Ringing {
+        call_id: call_id.clone(),
+    };
+    let answered = CallEvent::Answered {
+        call_id: call_id.clone(),
+    };
+    let ended = |ending, duration_s| CallEvent::Ended {
+        call_id: call_id.clone(),
+        ending,
+        duration_s,
+        sip: None,
+    };
+    let refused = CallEvent::Refused {
+        leg: 0,
+        why: Refusal {
+            class: RefusalClass::Failover,
+            code: "503".to_owned(),
+            message: String::new(),
+        },
+        next: None,
+    };
+    let read = |events: &[(u64, CallEvent)], speed| {
+        let sample = Sample::of(&attempt(events), speed)?;
+        let ms = |time: Option<Duration>| time.map(|t| t.as_millis());
+        let pdd = ms(sample.pdd);
+        Some((sample.delivered, ms(sample.talk), sample.false_answer, pdd))
+    };
+    use Ending::{Completed, ConfigFault, Congestion, NoAnswer};
+    let talked = [
+        (1_500, ringing.clone()),
+        (9_000, answered.clone()),
+        (69_000, ended(Completed, Some(61))),
+    ];
+    let own_clock = [
+        (30, ringing.clone()),
+        (150, answered.clone()),
+        (1_150, ended(Completed, None)),
+    ];
+    let false_one = [(400, answered.clone()), (3_000, ended(Completed, Some(3)))];
+    let unanswered = [(2_000, ringing.clone()), (32_000, ended(NoAnswer, None))];
+    let late_ringing = [(90_000, ringing), (99_000, ended(NoAnswer, None))];
+    for (events, speed, want) in [
+        (
+            &talked[..],
+            1.0,
+            Some((true, Some(61_000), false, Some(1_500))),
+        ),
+        (
+            &own_clock,
+            60.0,
+            Some((true, Some(60_000), false, Some(1_800))),
+        ),
+        (&false_one, 1.0, Some((true, Some(3_000), true, None))),
+        (&unanswered, 1.0, Some((true, None, false, Some(2_000)))),
+        (&late_ringing, 1.0, Some((true, None, false, None))),
+        (
+            &[(900, ended(Congestion, None))],
+            1.0,
+            Some((false, None, false, None)),
+        ),
+        (&[(900, ended(ConfigFault, None))], 1.0, None),
+        (&[(900, refused)], 1.0, None),
+        (&talked[..2], 1.0, None),
+    ] {
+        assert_eq!(read(events, speed), want, "{events:?}");
     }
 }
 

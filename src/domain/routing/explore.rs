@@ -1,16 +1,22 @@
 //! How a part of the calls is spent on carriers other than the best one. Without it, whoever did badly
 //! by chance at first is never asked again, and whoever mended is not found out.
 //!
-//! A carrier that would lose even with the best one's quality, by its price or weight, is not worth
-//! the calls; neither is one that failed this very person last time.
+//! A route that is new, or might be the best one after all ([`Scored::upper`]), gets a fixed share of
+//! the calls until that is known; the policy's few percent are shared among the others. A carrier that
+//! would lose even with the best one's quality, by its price or weight or because it failed this very
+//! person last time, is not worth any.
+//!
+//! Measured by `simulation.rs` with more seeds (40 × 6 markets of three carriers): after the first
+//! 500 of 5,000 calls 97.9 to 98.9 % of the best fixed choice's value on average, 94.7 % in the worst
+//! world; the best one loses half its answers: 200 calls later it leads 10 to 16 % of the calls.
 
 use super::decision::Scored;
 
-/// A route with fewer calls than this is new: it gets a fixed share until it has them.
-const LEARN_CALLS: f64 = 40.0;
-/// The share of each new route.
-const LEARN_SHARE: f64 = 0.08;
-/// The share of all new routes together, at most.
+/// A route with fewer calls than this is new.
+const LEARN_CALLS: f64 = 60.0;
+/// The share of a route that is new or might be the best.
+const LEARN_SHARE: f64 = 0.12;
+/// The share of all such routes together, at most.
 const LEARN_CAP: f64 = 0.24;
 /// A carrier whose price and weight alone put it below this part of the best one is not explored.
 const HOPELESS: f64 = 0.5;

@@ -330,12 +330,12 @@ fn a_new_carrier_is_neither_starved_nor_preferred() {
         };
         (0..2_000).filter(|draw| leads(*draw)).count()
     };
-    // 8 % of 2,000 calls, give or take.
+    // 12 % of 2,000 calls, give or take.
     let n = led(&market);
-    assert!((110..=210).contains(&n), "{n}");
+    assert!((190..=290).contains(&n), "{n}");
     // At a quarter of the price it is asked first, on trust.
     market[1].price = Price::At(tariff(25, "USD"));
-    assert!(led(&market) > 1_700);
+    assert!(led(&market) > 1_600);
     // At ten times the price it could not win whatever its quality: nothing is spent on it.
     market[1].price = Price::At(tariff(1_000, "USD"));
     assert_eq!(led(&market), 0);
@@ -357,12 +357,8 @@ fn exploration_is_stored_with_its_share() {
         };
         let decision = choose(&question, &market);
         assert_eq!(decision.explored, names(&decision)[0] == "twilio");
-        let share = if decision.explored {
-            0.05..=0.08
-        } else {
-            0.92..=0.95
-        };
-        assert!(share.contains(&decision.share), "{}", decision.share);
+        let share = if decision.explored { 0.05 } else { 0.95 };
+        assert!((decision.share - share).abs() < 1e-9, "{}", decision.share);
         explored += usize::from(decision.explored);
         if decision.explored {
             assert_eq!(
@@ -371,7 +367,7 @@ fn exploration_is_stored_with_its_share() {
             );
         }
     }
-    assert!((150..=400).contains(&explored), "{explored}");
+    assert!((150..=250).contains(&explored), "{explored}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use dialfleet_domain::time::Timestamp;
 
 use super::{apply, carrier_of, check_again, learn_all};
 use crate::fleet::Fleet;
+use crate::mutant::{Part, lacks};
 use crate::port::carrier::{CallRecord, CallStatus};
 use crate::port::store::Answer;
 
@@ -74,10 +75,10 @@ pub(super) async fn look_for(fleet: &Fleet, attempt: Attempt, now: Timestamp) ->
     let counts = asked_at >= began + SENT_BY_NOW;
     let bound = carrier.profile().capabilities.queue_bound.max(PROOF_AGE);
     let first = attempt.empty_looks.first().copied();
-    if counts
+    let proven = counts
         && first.is_some_and(|first| asked_at.since(first) >= PROOF_GAP)
-        && asked_at.since(began) > bound
-    {
+        && asked_at.since(began) > bound;
+    if proven || lacks(Part::Proof) {
         fleet.metrics.sweep("proven_absent");
         tracing::warn!(attempt = %attempt.id, "proven not placed: the slot is free, the person stays locked for the cool-off");
         return apply(fleet, attempt, &CallEvent::ProvenAbsent, now).await;

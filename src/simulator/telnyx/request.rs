@@ -39,10 +39,11 @@ pub(super) struct CallRequest {
 }
 
 #[derive(Deserialize, Default, PartialEq)]
+#[serde(rename_all = "UPPERCASE")]
 enum Method {
     #[default]
-    POST,
-    GET,
+    Post,
+    Get,
 }
 
 #[derive(Deserialize)]
@@ -130,7 +131,7 @@ impl CallRequest {
         {
             return invalid("/webhook_url", "is not a URL");
         }
-        if request.webhook_url_method == Method::GET {
+        if request.webhook_url_method == Method::Get {
             return invalid("/webhook_url_method", "GET is not simulated");
         }
         for policy in request.webhook_retries_policies.values() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dialfleet_domain::call::{CallEvent, CallState, Ending};
 use dialfleet_engine::message::{BatchOf, LeadBatch, LeadRow, Payload};
 use dialfleet_engine::port::carrier::CallStatus;
-use dialfleet_engine::port::store::{AttemptStore, CampaignStore, LeadStore, RecordStore};
+use dialfleet_engine::port::store::{CampaignStore, LeadStore, RecordStore};
 use dialfleet_engine::{Role, audit};
 use dialfleet_tests::sample::{self, at};
 

@@ -33,8 +33,10 @@ enum Fate {
     LostThere,
     /// The connection breaks before we read the answer.
     LostBack,
-    /// No answer comes.
-    Hangs,
+    /// No answer comes; placed, or not.
+    Hangs {
+        placed: bool,
+    },
 }
 
 /// One process's connection to one account.
@@ -64,7 +66,9 @@ impl SimCarrier {
                 Fate::LostBack
             }
         } else if w.hits(Kind::Carrier, f.dial_hangs) {
-            Fate::Hangs
+            Fate::Hangs {
+                placed: w.chance.hits(Kind::Carrier, 0.7),
+            }
         } else {
             Fate::Fine
         }
@@ -112,9 +116,9 @@ impl SimCarrier {
                 ));
             }
             let answer = match fate {
-                Fate::LostThere => None,
+                Fate::LostThere | Fate::Hangs { placed: false } => None,
                 Fate::Refused(class) => Some(refused(class)),
-                Fate::Fine | Fate::LostBack | Fate::Hangs => {
+                Fate::Fine | Fate::LostBack | Fate::Hangs { placed: true } => {
                     Some(match exchange.create(&carrier, &request) {
                         Ok(call) => {
                             journal.line(
@@ -129,7 +133,7 @@ impl SimCarrier {
             };
             tokio::time::sleep(back).await;
             match fate {
-                Fate::Hangs => tokio::time::sleep(TIME_OUT).await,
+                Fate::Hangs { .. } => tokio::time::sleep(TIME_OUT).await,
                 Fate::LostThere | Fate::LostBack => {}
                 Fate::Fine | Fate::Refused(_) => {
                     if let Some(answer) = answer {

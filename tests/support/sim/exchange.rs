@@ -133,8 +133,8 @@ impl Exchange {
             callbacks: 0,
         };
         self.lines().insert(placed.call_id.clone(), line);
-        self.checks
-            .placed(&self.network.ledger(), &placed.call_id, request);
+        self.network
+            .read_ledger(|ledger| self.checks.placed(ledger, request));
         let (me, call) = (Arc::clone(self), placed.call_id.clone());
         self.weather.spawn(async move {
             while let Some(wait) = me.advance(&call) {
@@ -159,8 +159,8 @@ impl Exchange {
         let Some(view) = self.network.call(call) else {
             return;
         };
-        self.checks
-            .happened(&self.network.ledger(), call, &view, event);
+        self.network
+            .read_ledger(|ledger| self.checks.happened(ledger, call, &view, event));
         let statuses = match event {
             NetEvent::Initiated => vec![CallStatus::Initiated],
             NetEvent::Ringing => vec![CallStatus::Ringing],

@@ -24,6 +24,8 @@ pub struct Faults {
     pub store_unclear: f64,
     /// No answer, and the write lands up to some seconds later.
     pub store_late: f64,
+    /// No answer; only some items of a list were written.
+    pub store_partial: f64,
     /// The call takes up to five seconds.
     pub store_slow: f64,
     /// No store for up to fifteen seconds, per minute.
@@ -36,12 +38,14 @@ pub struct Faults {
     pub message_twice: f64,
     pub message_late: f64,
     pub ack_lost: f64,
+    /// No broker for up to fifteen seconds, per minute.
+    pub broker_outages: f64,
     // The carriers, per request.
     pub dial_limited: f64,
     pub dial_refused: f64,
     /// No answer; placed, or not.
     pub dial_unclear: f64,
-    /// No answer within the time-out; placed, perhaps after it.
+    /// No answer within the time-out; placed, perhaps after it, or not.
     pub dial_hangs: f64,
     pub dial_slow: f64,
     pub ask_fails: f64,
@@ -53,7 +57,10 @@ pub struct Faults {
     // Processes, per minute and process.
     pub crashes: f64,
     pub freezes: f64,
+    /// Told to stop, which takes up to ten seconds.
     pub restarts: f64,
+    /// How likely a process that ended stays away for a minute or two.
+    pub absences: f64,
     /// Wall clock off by up to 1.5 s, which is tolerated.
     pub clock_drifts: f64,
     /// Wall clock off by minutes, which is an alarm.
@@ -70,6 +77,7 @@ impl Faults {
         store_unavailable: 0.0,
         store_unclear: 0.0,
         store_late: 0.0,
+        store_partial: 0.0,
         store_slow: 0.0,
         store_outages: 0.0,
         publish_refused: 0.0,
@@ -78,6 +86,7 @@ impl Faults {
         message_twice: 0.0,
         message_late: 0.0,
         ack_lost: 0.0,
+        broker_outages: 0.0,
         dial_limited: 0.0,
         dial_refused: 0.0,
         dial_unclear: 0.0,
@@ -91,6 +100,7 @@ impl Faults {
         crashes: 0.0,
         freezes: 0.0,
         restarts: 0.0,
+        absences: 0.0,
         clock_drifts: 0.0,
         clock_jumps: 0.0,
         orders: 0.0,
@@ -103,7 +113,8 @@ impl Faults {
         store_unavailable: 0.02,
         store_unclear: 0.03,
         store_late: 0.02,
-        store_slow: 0.02,
+        store_partial: 0.05,
+        store_slow: 0.05,
         store_outages: 0.3,
         publish_refused: 0.1,
         publish_unconfirmed: 0.1,
@@ -111,31 +122,34 @@ impl Faults {
         message_twice: 0.2,
         message_late: 0.3,
         ack_lost: 0.1,
+        broker_outages: 0.3,
         dial_limited: 0.15,
-        dial_refused: 0.15,
+        dial_refused: 0.3,
         dial_unclear: 0.2,
         dial_hangs: 0.1,
-        dial_slow: 0.2,
+        dial_slow: 0.4,
         ask_fails: 0.3,
         list_lags: 0.5,
         callback_lost: 0.4,
         callback_twice: 0.4,
         callback_late: 0.3,
-        crashes: 1.5,
-        freezes: 0.8,
+        crashes: 2.0,
+        freezes: 1.5,
         restarts: 0.6,
+        absences: 0.3,
         clock_drifts: 0.6,
-        clock_jumps: 0.3,
-        orders: 4.0,
+        clock_jumps: 0.5,
+        orders: 10.0,
         stops: 0.1,
-        opt_outs: 3.0,
+        opt_outs: 6.0,
     };
 
-    fn each(&mut self) -> [&mut f64; 29] {
+    fn each(&mut self) -> [&mut f64; 32] {
         [
             &mut self.store_unavailable,
             &mut self.store_unclear,
             &mut self.store_late,
+            &mut self.store_partial,
             &mut self.store_slow,
             &mut self.store_outages,
             &mut self.publish_refused,
@@ -144,6 +158,7 @@ impl Faults {
             &mut self.message_twice,
             &mut self.message_late,
             &mut self.ack_lost,
+            &mut self.broker_outages,
             &mut self.dial_limited,
             &mut self.dial_refused,
             &mut self.dial_unclear,
@@ -157,6 +172,7 @@ impl Faults {
             &mut self.crashes,
             &mut self.freezes,
             &mut self.restarts,
+            &mut self.absences,
             &mut self.clock_drifts,
             &mut self.clock_jumps,
             &mut self.orders,
@@ -165,11 +181,11 @@ impl Faults {
         ]
     }
 
-    /// One world's faults: each of these is on with one half, at a random part of its strength.
+    /// One world's faults: each of these is on with one half, at its full strength or a part of it.
     pub(super) fn swarm(mut self, chance: &Chance) -> Self {
         for fault in self.each() {
             let on = chance.hits(Kind::Setting, 0.5);
-            let strength = chance.unit(Kind::Setting);
+            let strength = (1.5 * chance.unit(Kind::Setting)).min(1.0);
             *fault = if on { *fault * strength } else { 0.0 };
         }
         self

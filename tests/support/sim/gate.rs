@@ -18,11 +18,13 @@ pub(super) struct Gate {
     /// The process's name.
     pub(super) who: String,
     /// How far its wall clock is off.
-    pub(super) off_ms: Arc<AtomicI64>,
+    pub(super) off_ms: AtomicI64,
     severed: AtomicBool,
     frozen: AtomicBool,
     /// Uptime, ms, until which it has no store.
     store_out_until: AtomicU64,
+    /// The same for the broker.
+    broker_out_until: AtomicU64,
     trap: Mutex<Option<Trap>>,
     shell: Mutex<Option<Waker>>,
     weather: Arc<Weather>,
@@ -33,10 +35,11 @@ impl Gate {
         Self {
             who,
             weather,
-            off_ms: Arc::default(),
+            off_ms: AtomicI64::new(0),
             severed: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
             store_out_until: AtomicU64::new(0),
+            broker_out_until: AtomicU64::new(0),
             trap: Mutex::new(None),
             shell: Mutex::new(None),
         }
@@ -47,6 +50,7 @@ impl Gate {
         match self.spring_trap(at) {
             Some(Blow::Crash) => {
                 self.say(format_args!("killed at {at}"));
+                self.weather.struck(at);
                 self.severed.store(true, Ordering::Relaxed);
             }
             Some(Blow::Freeze(time)) => {
@@ -112,12 +116,31 @@ impl Gate {
 
     /// Takes the store away until this uptime.
     pub(super) fn store_out(&self, until: Duration) {
-        let ms = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
-        self.store_out_until.store(ms, Ordering::Relaxed);
+        self.store_out_until
+            .store(whole_ms(until), Ordering::Relaxed);
     }
 
     pub(super) fn has_store(&self, uptime: Duration) -> bool {
-        uptime.as_millis() >= u128::from(self.store_out_until.load(Ordering::Relaxed))
+        whole_ms(uptime) >= self.store_out_until.load(Ordering::Relaxed)
+    }
+
+    /// Takes the broker away until this uptime.
+    pub(super) fn broker_out(&self, until: Duration) {
+        self.broker_out_until
+            .store(whole_ms(until), Ordering::Relaxed);
+    }
+
+    /// How long it has no broker yet.
+    pub(super) fn broker_out_for(&self, uptime: Duration) -> Duration {
+        let until = self.broker_out_until.load(Ordering::Relaxed);
+        Duration::from_millis(until.saturating_sub(whole_ms(uptime)))
+    }
+
+    pub(super) fn has_trap(&self) -> bool {
+        self.trap
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 
     pub(super) fn set_trap(&self, trap: Option<Trap>) {
@@ -134,6 +157,10 @@ impl Gate {
             waker.wake();
         }
     }
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What can happen to a process.
@@ -154,30 +181,6 @@ pub(super) struct Trap {
     pub(super) left: u64,
     pub(super) blow: Blow,
 }
-
-/// Port calls at which a crash or a freeze hurts most.
-pub(super) const PLACES: [&str; 20] = [
-    "claim_leads",
-    "insert_attempts",
-    "leads",
-    "do_not_call",
-    "dial",
-    "sent",
-    "save_attempts",
-    "project_leads",
-    "release_claims",
-    "insert_callbacks",
-    "publish",
-    "ack",
-    "find",
-    "due_checks",
-    "due_todos",
-    "stale_claims",
-    "hold_duty",
-    "settle_wake",
-    "insert_leads",
-    "end_import",
-];
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,17 +11,21 @@
 //!
 //! * [`faults`]: what can go wrong. * `gate`, `process`: processes and how they die.
 //! * `store`, `queue`, `carrier`: the faulty ports. * `exchange`, `door`: carriers and callbacks.
-//! * `operator`: people. * `checks`, `settle`: the promises. * `world`: one world's course.
+//! * `operator`, `desk`: people, and where they are served. * `checks`, `settle`: the promises. * `world`: one world's course.
 
 mod carrier;
 mod chance;
 mod checks;
+mod desk;
 mod door;
 mod exchange;
 pub mod faults;
 mod gate;
 mod journal;
+mod many;
+mod mutant;
 mod operator;
+mod places;
 mod process;
 mod queue;
 mod settle;
@@ -30,12 +34,16 @@ mod time;
 mod weather;
 mod world;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use faults::Faults;
 use journal::{Ear, Journal};
+pub use many::{Sum, run_many};
+pub use mutant::Mutant;
+pub use places::PLACES;
 use time::SimTime;
 use tracing_subscriber::filter::LevelFilter;
 use world::World;
@@ -51,6 +59,11 @@ pub struct Options {
     pub trace: usize,
     /// The engine's own log appears in the trace. Costs time, changes nothing.
     pub engine_log: bool,
+    /// What is missing on purpose.
+    pub mutant: Option<Mutant>,
+    /// Every process is killed at this one of the [`PLACES`], again and again, and nothing else happens
+    /// to it.
+    pub aim: Option<&'static str>,
 }
 
 impl Options {
@@ -62,6 +75,8 @@ impl Options {
             swarm: false,
             trace: 200,
             engine_log: false,
+            mutant: None,
+            aim: None,
         }
     }
 
@@ -73,6 +88,8 @@ impl Options {
             swarm: true,
             trace: 200,
             engine_log: false,
+            mutant: None,
+            aim: None,
         }
     }
 
@@ -88,7 +105,7 @@ impl Options {
 }
 
 /// What a world did. All promises were kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Its seed.
     pub seed: u64,
@@ -100,6 +117,8 @@ pub struct Report {
     pub leads: u64,
     /// Attempts in the store.
     pub attempts: u64,
+    /// Those of them that were written down while things went wrong.
+    pub faulted: u64,
     /// Calls placed, by the network's ledger.
     pub placed: u64,
     /// Times a telephone rang.
@@ -108,12 +127,18 @@ pub struct Report {
     pub max_live: u32,
     /// Processes killed.
     pub crashes: u64,
+    /// Processes that ended when they were told to.
+    pub restarts: u64,
     /// Create-call requests with an unclear answer.
     pub unclear: u64,
     /// Calls that were hung up because their attempt had ended.
     pub zombies: u64,
     /// How long it took in its own time.
     pub virtual_time: Duration,
+    /// From the last fault to the end of everything.
+    pub settling: Duration,
+    /// The [`PLACES`] at which processes were killed.
+    pub struck: BTreeSet<&'static str>,
 }
 
 /// A broken promise.
@@ -153,6 +178,7 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Failure> {
     local.block_on(&runtime, async {
         let time = SimTime::start();
         let journal = Arc::new(Journal::new(time, options.trace));
+        let _missing = options.mutant.and_then(Mutant::from_engine);
         let _ear = options.engine_log.then(|| listen(&journal));
         let (world, workers) = match World::new(seed, options, time, Arc::clone(&journal)).await {
             Ok(world) => world,
@@ -162,8 +188,9 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Failure> {
             Ok(report) => Ok(report),
             Err(what) => {
                 let mut trace = journal.trace();
-                trace.extend(world::standing(&world).await);
-                Err(fail(what, trace))
+                trace.extend(world.standing().await);
+                let readable = |line: &String| world.with_names(line);
+                Err(fail(readable(&what), trace.iter().map(readable).collect()))
             }
         }
     })

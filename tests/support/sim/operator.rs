@@ -14,15 +14,20 @@ use dialfleet_engine::Fleet;
 use dialfleet_engine::ingest::{ImportError, import_file};
 use dialfleet_engine::intake::Format;
 use dialfleet_engine::order::{NewCampaign, OrderError, add_do_not_call, create, order, set_limit};
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 
 use super::chance::Kind;
 use super::checks::Checks;
+use super::process::Company;
 use super::weather::Weather;
 
-/// The first phone number; there are [`PEOPLE`].
+/// The first phone number.
 const FIRST: u64 = 442_079_460_000;
-/// People in the world: few enough that campaigns share some.
-const PEOPLE: u64 = 120;
+/// People in a small world and in a large one: few enough that campaigns share some.
+const PEOPLE: [u64; 2] = [120, 400];
+/// Leads of a campaign there: some run out of them while things go wrong, others do not.
+const LEADS: [(u64, u64); 2] = [(10, 40), (40, 120)];
 /// Between two tries of anything.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -33,16 +38,19 @@ pub(super) type Delivered = BTreeMap<CampaignId, BTreeSet<String>>;
 pub(super) struct Operator {
     weather: Arc<Weather>,
     checks: Arc<Checks>,
-    api: Arc<Fleet>,
+    company: Arc<Company>,
+    size: usize,
     delivered: Mutex<Delivered>,
 }
 
 impl Operator {
-    pub(super) fn new(weather: Arc<Weather>, checks: Arc<Checks>, api: Arc<Fleet>) -> Self {
+    pub(super) fn new(checks: Arc<Checks>, company: Arc<Company>, size: usize) -> Self {
+        let weather = Arc::clone(&company.weather);
         Self {
+            size,
             weather,
             checks,
-            api,
+            company,
             delivered: Mutex::default(),
         }
     }
@@ -55,6 +63,15 @@ impl Operator {
 
     fn campaigns(&self) -> Vec<CampaignId> {
         self.delivered().keys().cloned().collect()
+    }
+
+    /// Has something done by the process that serves the API. `None`: it died over it, or there is none
+    /// now.
+    async fn ask<T: 'static>(
+        &self,
+        work: impl FnOnce(Arc<Fleet>) -> LocalBoxFuture<'static, T> + 'static,
+    ) -> Option<T> {
+        self.company.desk.ask(work).await
     }
 
     fn say(&self, what: std::fmt::Arguments<'_>) {
@@ -72,9 +89,19 @@ impl Operator {
     /// Makes the campaigns. Nothing goes wrong yet.
     pub(super) async fn set_up(&self) -> Result<(), OrderError> {
         for nth in 0..self.draw(1, 3) {
-            let limit = self.small(1, 5);
+            let limit = self.small(1, 8);
             let new = self.campaign(nth, limit);
-            let campaign = create(&self.api, &self.api.settings.tenant, new).await?;
+            let campaign = loop {
+                let new = new.clone();
+                let made = self.ask(|api| {
+                    async move { create(&api, &api.settings.tenant, new).await }.boxed_local()
+                });
+                match made.await {
+                    Some(made) => break made?,
+                    // The process is not up yet.
+                    None => tokio::time::sleep(AGAIN).await,
+                }
+            };
             self.checks.limit_ordered(campaign.id.as_str(), limit);
             self.say(format_args!(
                 "campaign {} limit {limit} {:?}",
@@ -137,36 +164,34 @@ impl Operator {
     /// Delivers leads to a campaign, however often it takes. Some come twice, some are shared.
     pub(super) async fn deliver(&self, campaign: &CampaignId, count: u64) {
         let phones: BTreeSet<String> = (0..count)
-            .map(|_| format!("+{}", FIRST + self.draw(0, PEOPLE - 1)))
+            .map(|_| format!("+{}", FIRST + self.draw(0, PEOPLE[self.size] - 1)))
             .collect();
         let mut csv = String::from("phone,priority\n");
         for phone in &phones {
             csv.push_str(&format!("{phone},{}\n", self.draw(0, 3)));
         }
         loop {
-            match import_file(
-                &self.api,
-                &self.api.settings.tenant,
-                campaign,
-                csv.as_bytes(),
-                Format::Csv,
-            )
-            .await
-            {
-                Ok(import) => {
-                    self.say(format_args!(
-                        "{} leads for {campaign} as {}",
-                        phones.len(),
-                        import.id
-                    ));
+            let (id, file) = (campaign.clone(), csv.clone());
+            let sent = self.ask(|api| {
+                async move {
+                    let tenant = &api.settings.tenant;
+                    import_file(&api, tenant, &id, file.as_bytes(), Format::Csv).await
+                }
+                .boxed_local()
+            });
+            match sent.await {
+                Some(Ok(import)) => {
+                    let n = phones.len();
+                    self.say(format_args!("{n} leads for {campaign} as {}", import.id));
                     self.delivered()
                         .entry(campaign.clone())
                         .or_default()
                         .extend(phones);
                     return;
                 }
-                Err(ImportError::Stopped) => return,
-                Err(error) => self.say(format_args!("leads for {campaign}: {error}")),
+                Some(Err(ImportError::Stopped)) => return,
+                Some(Err(error)) => self.say(format_args!("leads for {campaign}: {error}")),
+                None => self.say(format_args!("leads for {campaign}: no answer")),
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -179,19 +204,24 @@ impl Operator {
         }
         self.say(format_args!("{} {campaign}", what.name()));
         loop {
-            match order(&self.api, &self.api.settings.tenant, campaign, what).await {
-                Ok(now) => {
+            let id = campaign.clone();
+            let given = self.ask(move |api| {
+                async move { order(&api, &api.settings.tenant, &id, what).await }.boxed_local()
+            });
+            match given.await {
+                Some(Ok(now)) => {
                     if !now.state.may_dial() {
                         self.checks.closed(campaign.as_str());
                     }
                     self.say(format_args!("{campaign} is {}", now.state.name()));
                     return;
                 }
-                Err(OrderError::State(error)) => {
+                Some(Err(OrderError::State(error))) => {
                     self.say(format_args!("{error}"));
                     return;
                 }
-                Err(error) => self.say(format_args!("{} {campaign}: {error}", what.name())),
+                Some(Err(error)) => self.say(format_args!("{} {campaign}: {error}", what.name())),
+                None => self.say(format_args!("{} {campaign}: no answer", what.name())),
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -200,10 +230,16 @@ impl Operator {
     async fn limit(&self, campaign: &CampaignId, limit: u32) {
         self.checks.limit_ordered(campaign.as_str(), limit);
         self.say(format_args!("limit of {campaign} to {limit}"));
-        while let Err(error) =
-            set_limit(&self.api, &self.api.settings.tenant, campaign, limit).await
-        {
-            self.say(format_args!("limit of {campaign}: {error}"));
+        loop {
+            let id = campaign.clone();
+            let given = self.ask(move |api| {
+                async move { set_limit(&api, &api.settings.tenant, &id, limit).await }.boxed_local()
+            });
+            match given.await {
+                Some(Ok(_)) => break,
+                Some(Err(error)) => self.say(format_args!("limit of {campaign}: {error}")),
+                None => self.say(format_args!("limit of {campaign}: no answer")),
+            }
             tokio::time::sleep(AGAIN).await;
         }
         self.checks.limit_confirmed(campaign.as_str(), limit);
@@ -224,15 +260,21 @@ impl Operator {
         let Ok(entry) = E164::parse(phone, None) else {
             return;
         };
-        let entries = [entry];
-        while let Err(error) =
-            add_do_not_call(&self.api, &self.api.settings.tenant, &entries, "sim").await
-        {
-            self.say(format_args!("opt-out of {}: {error}", entries[0]));
+        loop {
+            let entries = [entry.clone()];
+            let given = self.ask(move |api| {
+                async move { add_do_not_call(&api, &api.settings.tenant, &entries, "sim").await }
+                    .boxed_local()
+            });
+            match given.await {
+                Some(Ok(())) => break,
+                Some(Err(error)) => self.say(format_args!("opt-out of {entry}: {error}")),
+                None => self.say(format_args!("opt-out of {entry}: no answer")),
+            }
             tokio::time::sleep(AGAIN).await;
         }
         self.checks.opted_out(phone);
-        self.say(format_args!("{} opted out", entries[0]));
+        self.say(format_args!("{} opted out", entry));
     }
 
     /// One second of changing minds.
@@ -241,12 +283,12 @@ impl Operator {
         let hits = |rate: f64| w.hits(Kind::Operator, rate / 60.0);
         for campaign in self.campaigns() {
             if hits(f.orders) {
-                match self.draw(0, 6) {
+                match self.draw(0, 9) {
                     0 => self.order(&campaign, Order::Pause).await,
-                    1 | 2 => self.order(&campaign, Order::Resume).await,
-                    3 => self.order(&campaign, Order::Drain).await,
-                    4 => self.deliver(&campaign, self.draw(1, 8)).await,
-                    _ => self.limit(&campaign, self.small(1, 5)).await,
+                    1..=4 => self.order(&campaign, Order::Resume).await,
+                    5 => self.order(&campaign, Order::Drain).await,
+                    6 => self.deliver(&campaign, self.draw(1, 8)).await,
+                    _ => self.limit(&campaign, self.small(1, 8)).await,
                 }
             }
             if hits(f.stops) {
@@ -262,14 +304,11 @@ impl Operator {
     pub(super) async fn resume_all(&self) {
         for campaign in self.campaigns() {
             loop {
-                let state = self
-                    .api
-                    .campaign(&campaign)
-                    .await
-                    .ok()
-                    .flatten()
-                    .map(|c| c.state);
-                match state {
+                let id = campaign.clone();
+                let read =
+                    self.ask(move |api| async move { api.campaign(&id).await }.boxed_local());
+                let found = read.await.and_then(Result::ok).flatten();
+                match found.map(|c| c.state) {
                     Some(CampaignState::Draft) => self.order(&campaign, Order::Start).await,
                     Some(CampaignState::Paused | CampaignState::Draining) => {
                         self.order(&campaign, Order::Resume).await;
@@ -290,7 +329,8 @@ impl Operator {
             if early {
                 self.order(&campaign, Order::Start).await;
             }
-            self.deliver(&campaign, self.draw(10, 40)).await;
+            let (few, many) = LEADS[self.size];
+            self.deliver(&campaign, self.draw(few, many)).await;
             if !early {
                 self.order(&campaign, Order::Start).await;
             }

@@ -26,10 +26,12 @@ use tokio_util::sync::CancellationToken;
 use super::carrier::SimCarrier;
 use super::chance::{Kind, SeededEntropy};
 use super::checks::Checks;
+use super::desk::{self, Desk};
 use super::door::{self, Knock};
 use super::exchange::Exchange;
 use super::faults::FREEZE_MAX_S;
-use super::gate::{Blow, Exit, Gate, PLACES, Shell, Trap};
+use super::gate::{Blow, Exit, Gate, Shell, Trap};
+use super::places::{PLACES, SORE};
 use super::queue::FaultyQueue;
 use super::store::{FaultyStore, outage_end};
 use super::time::OwnClock;
@@ -49,9 +51,20 @@ pub(super) struct Company {
     pub(super) tenant: TenantId,
     pub(super) keys: CallbackKeys,
     pub(super) metrics: Metrics,
-    pub(super) staff: Mutex<BTreeMap<usize, Process>>,
-    pub(super) crashes: Mutex<u64>,
+    pub(super) desk: Desk,
+    pub(super) staff: Mutex<BTreeMap<String, Process>>,
+    pub(super) tally: Mutex<Tally>,
 }
+
+/// What happened to processes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub(super) crashes: u64,
+    pub(super) restarts: u64,
+}
+
+/// The process that serves the API, and nothing else.
+pub(super) const API: &str = "api";
 
 /// A process that is up.
 #[derive(Clone)]
@@ -65,7 +78,7 @@ impl Company {
     pub(super) fn hire(&self, who: &str, dials: bool) -> (Process, mpsc::Receiver<Knock>) {
         let gate = Arc::new(Gate::new(who.to_owned(), Arc::clone(&self.weather)));
         let weather = &self.weather;
-        let clock: Arc<dyn Clock> = Arc::new(OwnClock::new(weather.time, Arc::clone(&gate.off_ms)));
+        let clock: Arc<dyn Clock> = Arc::new(OwnClock::new(weather.time, Arc::clone(&gate)));
         let carrier = |profile: &CarrierProfile| -> (CarrierId, Arc<dyn Carrier>) {
             let carrier = SimCarrier {
                 profile: profile.clone(),
@@ -114,28 +127,55 @@ impl Company {
         )
     }
 
-    /// Keeps place `index` of the fleet filled for ever.
-    pub(super) async fn employ(self: Arc<Self>, index: usize) {
+    /// Keeps a place in the fleet filled for ever: a worker's, or the API's.
+    pub(super) async fn employ(self: Arc<Self>, place: String) {
+        let dials = place != API;
         for life in 0.. {
-            let who = format!("w{index}.{life}");
-            let (process, knocks) = self.hire(&who, true);
-            self.staff().insert(index, process.clone());
+            let who = format!("{place}.{life}");
+            let (process, knocks) = self.hire(&who, dials);
+            self.staff().insert(who.clone(), process.clone());
             self.weather.journal.line(&who, format_args!("up"));
-            let exit = Shell::new(Arc::clone(&process.gate), work(process.fleet, knocks)).await;
-            self.staff().remove(&index);
+            let fleet = Arc::clone(&process.fleet);
+            let work = if dials {
+                work(fleet, knocks)
+            } else {
+                let (desk, requests) = (Arc::clone(&fleet), self.desk.open());
+                let serve = async move {
+                    futures_util::join!(door::serve(&fleet, knocks), desk::serve(desk, requests));
+                };
+                serve.boxed_local()
+            };
+            let exit = Shell::new(Arc::clone(&process.gate), work).await;
+            self.staff().remove(&who);
             self.exchange.doors.remove(&who);
             self.weather
                 .journal
                 .line(&who, format_args!("{exit:?} after"));
-            if exit == Exit::Crashed {
-                *self.crashes.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            {
+                let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+                match exit {
+                    Exit::Crashed => tally.crashes += 1,
+                    Exit::Stopped => tally.restarts += 1,
+                }
             }
-            let high = if self.weather.is_calm() { 200 } else { 15_000 };
-            tokio::time::sleep(self.weather.chance.ms(Kind::Process, 100, high)).await;
+            tokio::time::sleep(self.absence()).await;
         }
     }
 
-    pub(super) fn staff(&self) -> std::sync::MutexGuard<'_, BTreeMap<usize, Process>> {
+    /// How long the place of a process that ended stays empty.
+    fn absence(&self) -> Duration {
+        let w = &self.weather;
+        let (low, high) = if w.is_calm() {
+            (100, 200)
+        } else if w.hits(Kind::Process, w.faults.absences) {
+            (15_000, 90_000)
+        } else {
+            (100, 15_000)
+        };
+        w.chance.ms(Kind::Process, low, high)
+    }
+
+    pub(super) fn staff(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Process>> {
         self.staff.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -143,20 +183,29 @@ impl Company {
     pub(super) fn misfortune(&self) {
         let (w, f) = (&self.weather, &self.weather.faults);
         let hits = |rate: f64| w.hits(Kind::Process, rate / 60.0);
-        let everybody_out = hits(f.store_outages).then(|| outage_end(w));
+        let no_store = hits(f.store_outages).then(|| outage_end(w));
+        let no_broker = hits(f.broker_outages).then(|| outage_end(w));
         let staff: Vec<Process> = self.staff().values().cloned().collect();
         for Process { gate, fleet } in staff {
             let log = |what: std::fmt::Arguments<'_>| w.journal.line(&gate.who, what);
-            if let Some(until) =
-                everybody_out.or_else(|| hits(f.store_outages).then(|| outage_end(w)))
-            {
-                log(format_args!(
-                    "has no store until {:.1}",
-                    until.as_secs_f64()
-                ));
+            if let Some(until) = no_store.or_else(|| hits(f.store_outages).then(|| outage_end(w))) {
+                let s = until.as_secs_f64();
+                log(format_args!("has no store until {s:.1}"));
                 gate.store_out(until);
             }
-            if hits(f.crashes) {
+            if let Some(until) = no_broker.or_else(|| hits(f.broker_outages).then(|| outage_end(w)))
+            {
+                let s = until.as_secs_f64();
+                log(format_args!("has no broker until {s:.1}"));
+                gate.broker_out(until);
+            }
+            if let Some(place) = w.aim {
+                if !gate.has_trap() {
+                    let left = w.chance.between(Kind::Process, 0, 3);
+                    let (at, blow) = (Some(place), Blow::Crash);
+                    gate.set_trap(Some(Trap { at, left, blow }));
+                }
+            } else if hits(f.crashes) {
                 if w.chance.hits(Kind::Process, 0.2) {
                     gate.sever();
                 } else {
@@ -186,18 +235,17 @@ impl Company {
         }
     }
 
+    /// Where it happens: at any port call some time from now, at one that hurts, or at a certain one.
     fn trap(&self, blow: Blow) -> Trap {
         let chance = &self.weather.chance;
-        if chance.hits(Kind::Process, 0.3) {
-            let left = chance.between(Kind::Process, 0, 150);
-            return Trap {
-                at: None,
-                left,
-                blow,
-            };
-        }
-        let at = Some(PLACES[chance.index(Kind::Process, PLACES.len())]);
-        let left = chance.between(Kind::Process, 0, 3);
+        let pick = |places: &[&'static str]| places[chance.index(Kind::Process, places.len())];
+        let at = match chance.between(Kind::Process, 0, 5) {
+            0 | 1 => None,
+            2 | 3 => Some(pick(&SORE)),
+            _ => Some(pick(&PLACES)),
+        };
+        let most = if at.is_some() { 3 } else { 150 };
+        let left = chance.between(Kind::Process, 0, most);
         Trap { at, left, blow }
     }
 
@@ -226,6 +274,8 @@ impl Company {
         for Process { gate, .. } in self.staff().values() {
             gate.freeze(false);
             gate.set_trap(None);
+            gate.store_out(Duration::ZERO);
+            gate.broker_out(Duration::ZERO);
             gate.off_ms.store(0, Ordering::Relaxed);
         }
     }

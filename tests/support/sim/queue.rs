@@ -2,6 +2,7 @@
 //! repeats, delays and reorders, and confirmations that do not come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -43,9 +44,23 @@ impl FaultyQueue {
             .line(&self.gate.who, format_args!("{topic}: {what}"));
     }
 
+    /// Whether the broker cannot be reached. What was sent before that still arrives.
+    fn is_out(&self) -> bool {
+        !self.outage().is_zero()
+    }
+
+    fn outage(&self) -> Duration {
+        let w = &self.weather;
+        if w.is_calm() {
+            Duration::ZERO
+        } else {
+            self.gate.broker_out_for(w.time.elapsed())
+        }
+    }
+
     async fn publish_one(&self, message: Message) -> Result<(), PublishError> {
         let (w, f) = (&self.weather, &self.weather.faults);
-        if w.hits(Kind::Queue, f.publish_refused) {
+        if self.is_out() || w.hits(Kind::Queue, f.publish_refused) {
             self.say(&message, "refused");
             return Err(PublishError::Refused("simulated".to_owned()));
         }
@@ -115,9 +130,10 @@ impl Queue for FaultyQueue {
         prefetch: u16,
     ) -> Result<Box<dyn Consumer>, PublishError> {
         self.travel("consume").await;
-        if self
-            .weather
-            .hits(Kind::Queue, self.weather.faults.publish_refused)
+        if self.is_out()
+            || self
+                .weather
+                .hits(Kind::Queue, self.weather.faults.publish_refused)
         {
             return Err(PublishError::Refused("simulated".to_owned()));
         }
@@ -130,6 +146,9 @@ impl Queue for FaultyQueue {
 
     async fn broadcast(&self, body: Bytes) -> Result<(), PublishError> {
         self.travel("broadcast").await;
+        if self.is_out() {
+            return Err(PublishError::Refused("simulated".to_owned()));
+        }
         if self
             .weather
             .hits(Kind::Queue, self.weather.faults.message_lost)
@@ -163,8 +182,20 @@ struct FaultyConsumer {
 #[async_trait]
 impl Consumer for FaultyConsumer {
     async fn next(&mut self, max: usize) -> Option<Vec<Delivery>> {
-        // Nothing is awaited once deliveries are in hand, so that a dropped wait loses none.
-        let deliveries = self.inner.next(max).await?;
+        self.queue.gate.pass("next").await;
+        // Deliveries that are dropped unsettled, here or anywhere, come again.
+        let deliveries = loop {
+            let outage = self.queue.outage();
+            if outage.is_zero() {
+                let deliveries = self.inner.next(max).await?;
+                if !self.queue.is_out() {
+                    break deliveries;
+                }
+            } else {
+                tokio::time::sleep(outage).await;
+            }
+        };
+        self.queue.gate.pass("next").await;
         let wrapped = deliveries.into_iter().map(|delivery| {
             let Delivery {
                 id,
@@ -200,10 +231,11 @@ struct FaultySettle {
 impl Settle for FaultySettle {
     async fn ack(self: Box<Self>) {
         self.queue.travel("ack").await;
-        if self
-            .queue
-            .weather
-            .hits(Kind::Queue, self.queue.weather.faults.ack_lost)
+        if self.queue.is_out()
+            || self
+                .queue
+                .weather
+                .hits(Kind::Queue, self.queue.weather.faults.ack_lost)
         {
             // Dropped unsettled: it comes again.
             return;
@@ -213,6 +245,9 @@ impl Settle for FaultySettle {
 
     async fn park(self: Box<Self>, reason: &str) {
         self.queue.travel("park").await;
+        if self.queue.is_out() {
+            return;
+        }
         self.queue
             .weather
             .journal

@@ -28,6 +28,7 @@ use dialfleet_engine::port::store::{
 use super::chance::Kind;
 use super::checks::Checks;
 use super::gate::Gate;
+use super::mutant::Mutant;
 use super::weather::Weather;
 
 /// A driver gives up on an answer after this long.
@@ -174,14 +175,32 @@ impl FaultyStore {
         self.give_up(name).await;
     }
 
-    /// A write that can land after its caller has given up. `later` is the same write, owned.
+    /// Some items of a list that is going to be written only in part: a bulk write of many documents is
+    /// not one transaction.
+    fn some<'a, T>(&self, items: &'a [T]) -> Option<&'a [T]> {
+        let w = &self.weather;
+        if items.len() < 2 || !w.hits(Kind::Store, w.faults.store_partial) {
+            return None;
+        }
+        let first = w.chance.index(Kind::Store, items.len());
+        let n = 1 + w.chance.index(Kind::Store, items.len() - 1);
+        Some(&items[first..items.len().min(first + n)])
+    }
+
+    /// A write of a list. It can land after its caller has given up, or only some of it can: `later` is
+    /// the same write, owned, and `part` a part of it.
     async fn late<T>(
         &self,
         name: &'static str,
         work: impl Future<Output = Answer<T>> + Send,
+        part: Option<impl Future<Output = Answer<T>> + Send>,
         later: impl Future<Output = ()> + Send + 'static,
     ) -> Answer<T> {
         self.begin(name).await;
+        if let Some(part) = part {
+            self.partly(name, part).await;
+            return Err(unclear());
+        }
         match self.fate(true) {
             Fate::Fine => {
                 let answer = work.await;
@@ -204,6 +223,12 @@ impl FaultyStore {
         }
     }
 
+    async fn partly<T>(&self, name: &'static str, part: impl Future<Output = T> + Send) {
+        self.say(name, "no answer (written in part)");
+        part.await;
+        self.give_up(name).await;
+    }
+
     fn land(&self, name: &'static str, later: impl Future<Output = ()> + Send + 'static) {
         let after = self
             .weather
@@ -218,11 +243,24 @@ impl FaultyStore {
         });
     }
 
+    fn ledger(&self) -> Watched {
+        Watched {
+            store: self.inner.clone(),
+            checks: Arc::clone(&self.checks),
+            unchecked: self.weather.mutant == Some(Mutant::Version),
+        }
+    }
+
     /// The one write that never fails as a whole.
     async fn insert(&self, attempts: &[Attempt]) -> Vec<IntentAnswer> {
         let name = "insert_attempts";
         let nobody_knows = || vec![IntentAnswer::Unclear; attempts.len()];
         self.begin(name).await;
+        if let Some(some) = self.some(attempts) {
+            self.partly(name, AttemptStore::insert_attempts(&self.inner, some))
+                .await;
+            return nobody_knows();
+        }
         let work = AttemptStore::insert_attempts(&self.inner, attempts);
         match self.fate(true) {
             Fate::Fine => {
@@ -290,7 +328,9 @@ macro_rules! delegate {
         let later = async move {
             let _ = <SqliteStore as $port>::$name(&store, &owned).await;
         };
-        $me.late(stringify!($name), <SqliteStore as $port>::$name(&$me.inner, $items), later).await
+        let part = $me.some($items).map(|some| <SqliteStore as $port>::$name(&$me.inner, some));
+        let work = <SqliteStore as $port>::$name(&$me.inner, $items);
+        $me.late(stringify!($name), work, part, later).await
     }};
 }
 
@@ -347,8 +387,42 @@ delegate! { AttemptStore:
             for save in saves.iter().filter(|save| is_proof(&save.attempt)) {
                 self.checks.proven_absent(&save.attempt);
             }
-            delegate!(@late self AttemptStore save_attempts saves)
+            let (ledger, owned) = (self.ledger(), saves.to_vec());
+            let later = async move {
+                let _ = ledger.save(&owned).await;
+            };
+            let ledger = self.ledger();
+            let part = self.some(saves).map(|some| ledger.save(some));
+            self.late("save_attempts", ledger.save(saves), part, later).await
         }
+    }
+}
+
+/// The attempts as they are stored, and who watches how they change.
+struct Watched {
+    store: SqliteStore,
+    checks: Arc<Checks>,
+    /// The version is not compared.
+    unchecked: bool,
+}
+
+impl Watched {
+    async fn save(&self, saves: &[SaveAttempt]) -> Answer<Vec<Cas>> {
+        let ids: Vec<AttemptId> = saves.iter().map(|save| save.attempt.id.clone()).collect();
+        let stored = AttemptStore::attempts(&self.store, &ids).await?;
+        let mut saves = saves.to_vec();
+        if self.unchecked {
+            for (save, stored) in saves.iter_mut().zip(&stored) {
+                save.expected = stored.as_ref().map_or(save.expected, |a| a.version);
+            }
+        }
+        let answers = AttemptStore::save_attempts(&self.store, &saves).await?;
+        for ((save, before), answer) in saves.iter().zip(&stored).zip(&answers) {
+            if let (Some(before), Cas::Won) = (before, answer) {
+                self.checks.rewritten(before, &save.attempt);
+            }
+        }
+        Ok(answers)
     }
 }
 

@@ -1,13 +1,15 @@
 //! Virtual time: tokio's paused clock from a fixed date on, and a process's own view of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::Clock;
 use tokio::time::Instant;
+
+use super::gate::Gate;
 
 /// 2026-11-21 09:00:00 UTC.
 const EPOCH: Timestamp = Timestamp::from_millis(1_795_251_600_000);
@@ -53,19 +55,19 @@ impl Clock for SimTime {
 /// A process's clock: its wall time may be off, its uptime never.
 pub(super) struct OwnClock {
     time: SimTime,
-    off_ms: Arc<AtomicI64>,
+    gate: Arc<Gate>,
 }
 
 impl OwnClock {
-    pub(super) fn new(time: SimTime, off_ms: Arc<AtomicI64>) -> Self {
-        Self { time, off_ms }
+    pub(super) fn new(time: SimTime, gate: Arc<Gate>) -> Self {
+        Self { time, gate }
     }
 }
 
 #[async_trait]
 impl Clock for OwnClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.time.now().millis() + self.off_ms.load(Ordering::Relaxed))
+        Timestamp::from_millis(self.time.now().millis() + self.gate.off_ms.load(Ordering::Relaxed))
     }
 
     fn uptime(&self) -> Duration {
@@ -73,6 +75,8 @@ impl Clock for OwnClock {
     }
 
     async fn sleep(&self, time: Duration) {
+        self.gate.pass("sleep").await;
         tokio::time::sleep(time).await;
+        self.gate.pass("sleep").await;
     }
 }

@@ -1,5 +1,6 @@
 //! What every part of a world shares: time, chance, the journal, and the first broken promise.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +10,11 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::Notify;
 
+use super::Options;
 use super::chance::{Chance, Kind};
 use super::faults::Faults;
 use super::journal::Journal;
+use super::mutant::Mutant;
 use super::time::SimTime;
 
 /// See the module.
@@ -21,9 +24,14 @@ pub(super) struct Weather {
     pub(super) chance: Chance,
     pub(super) journal: Arc<Journal>,
     pub(super) faults: Faults,
+    /// What is missing on purpose.
+    pub(super) mutant: Option<Mutant>,
+    /// Where every process is killed, again and again.
+    pub(super) aim: Option<&'static str>,
     calm: AtomicBool,
     failure: Mutex<Option<String>>,
     failed: Notify,
+    struck: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Weather {
@@ -33,6 +41,7 @@ impl Weather {
         chance: Chance,
         journal: Arc<Journal>,
         faults: Faults,
+        options: &Options,
     ) -> Self {
         Self {
             seed,
@@ -40,9 +49,12 @@ impl Weather {
             chance,
             journal,
             faults,
+            mutant: options.mutant,
+            aim: options.aim,
             calm: AtomicBool::new(true),
             failure: Mutex::new(None),
             failed: Notify::new(),
+            struck: Mutex::default(),
         }
     }
 
@@ -58,6 +70,22 @@ impl Weather {
 
     pub(super) fn is_calm(&self) -> bool {
         self.calm.load(Ordering::Relaxed)
+    }
+
+    /// A process was killed at this place.
+    pub(super) fn struck(&self, place: &'static str) {
+        self.struck
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(place);
+    }
+
+    /// Where processes were killed.
+    pub(super) fn places_struck(&self) -> BTreeSet<&'static str> {
+        self.struck
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A promise was broken. The first one ends the world.

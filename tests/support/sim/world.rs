@@ -1,6 +1,5 @@
 //! One world from one seed, from its beginning to its end.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,22 +8,27 @@ use dialfleet_adapters::sqlite::SqliteStore;
 use dialfleet_domain::id::{CarrierId, TenantId};
 use dialfleet_domain::phone::E164;
 use dialfleet_engine::port::carrier::{Capabilities, CarrierProfile, CommandStyle};
+use dialfleet_engine::port::store::{AttemptStore, CampaignStore};
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_runtime::metrics::Metrics;
 use dialfleet_simulator::{Network, Population, Weights};
 
 use super::chance::{Chance, Kind};
 use super::checks::Checks;
+use super::desk::Desk;
 use super::exchange::Exchange;
-use super::gate::Shell;
 use super::journal::Journal;
 use super::operator::Operator;
-use super::process::Company;
-use super::settle::{counter, unrest, verdict};
+use super::process::{API, Company};
+use super::settle::{Totals, unrest, verdict};
 use super::time::SimTime;
 use super::weather::Weather;
 use super::{Options, Report};
 
+/// How many worlds are large.
+const LARGE: f64 = 0.2;
+/// How long things go wrong in a small world and in a large one, s.
+const BAD_TIMES_S: [(u64, u64); 2] = [(30, 200), (150, 600)];
 /// The longest a healed world may take to become quiet.
 const PATIENCE: Duration = Duration::from_secs(2 * 3600);
 /// Between two looks at whether it is.
@@ -55,15 +59,20 @@ impl World {
         } else {
             options.faults
         };
-        let weather = Arc::new(Weather::new(seed, time, chance, journal, faults));
+        let weather = Arc::new(Weather::new(seed, time, chance, journal, faults, options));
         let draw = |low, high| weather.chance.between(Kind::Setting, low, high);
         let workers = usize::try_from(draw(1, 4)).unwrap_or(1);
-        let bad_times = Duration::from_secs(draw(40, 240));
+        let size = usize::from(weather.chance.hits(Kind::Setting, LARGE));
+        let (short, long) = BAD_TIMES_S[size];
+        let bad_times = Duration::from_secs(draw(short, long));
         let profiles = profiles(&weather)?;
         let population = population(seed, &weather);
         let checks = Arc::new(Checks::new(Arc::clone(&weather)));
         let network = Network::new(population, 1.0);
         let store = SqliteStore::in_memory(Arc::new(time)).map_err(|e| e.to_string())?;
+        if let Some(mutant) = options.mutant {
+            mutant.from_store(&store).await;
+        }
         let exchange = Arc::new(Exchange::new(
             network,
             Arc::clone(&weather),
@@ -83,19 +92,13 @@ impl World {
             keys: CallbackKeys::new(&[CallbackKeys::mint(&secret)]).map_err(|e| e.to_string())?,
             metrics: Metrics::new(),
             staff: Mutex::default(),
-            crashes: Mutex::default(),
-        });
-        let (api, knocks) = company.hire("api", false);
-        let fleet = Arc::clone(&api.fleet);
-        let door = async move { super::door::serve(&fleet, knocks).await };
-        let shell = Shell::new(api.gate, Box::pin(door));
-        weather.spawn(async move {
-            shell.await;
+            desk: Desk::default(),
+            tally: Mutex::default(),
         });
         let operator = Arc::new(Operator::new(
-            Arc::clone(&weather),
             Arc::clone(&checks),
-            api.fleet,
+            Arc::clone(&company),
+            size,
         ));
         Ok((
             Self {
@@ -115,32 +118,43 @@ impl World {
             "world",
             format_args!("seed {seed}, {workers} workers, {:?}", self.weather.faults),
         );
-        for index in 0..workers {
-            self.weather.spawn(Arc::clone(&self.company).employ(index));
+        let places = (0..workers).map(|nth| format!("w{nth}"));
+        for place in places.chain([API.to_owned()]) {
+            self.weather.spawn(Arc::clone(&self.company).employ(place));
         }
         let life = async {
             self.bad_times(self.bad_times).await?;
             self.good_times().await
         };
-        let totals = tokio::select! {
+        let (totals, settling) = tokio::select! {
             biased;
             failure = self.weather.failure() => return Err(failure),
             end = life => end?,
         };
-        let (c, ledger) = (&self.company, self.company.exchange.network.ledger());
+        let company = &self.company;
+        let tally = *company.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = company.metrics.render();
+        let (placed, max_live) = company
+            .exchange
+            .network
+            .read_ledger(|ledger| (ledger.placed, ledger.max_total_live));
         Ok(Report {
             seed,
             hash: self.weather.journal.hash(),
             workers,
             leads: totals.leads,
             attempts: totals.attempts,
-            placed: ledger.placed,
+            faulted: totals.faulted,
+            placed,
             rings: self.checks.rings(),
-            max_live: ledger.max_total_live,
-            crashes: *c.crashes.lock().unwrap_or_else(PoisonError::into_inner),
-            unclear: counter_of(c, "dialfleet_dials_total", "unclear"),
-            zombies: counter(c, "dialfleet_zombie_calls_total"),
+            max_live,
+            crashes: tally.crashes,
+            restarts: tally.restarts,
+            unclear: counted(&shown, "dialfleet_dials_total", "unclear"),
+            zombies: counted(&shown, "dialfleet_zombie_calls_total", ""),
             virtual_time: self.weather.time.elapsed(),
+            settling,
+            struck: self.weather.places_struck(),
         })
     }
 
@@ -173,41 +187,79 @@ impl World {
         changed.await.map_err(|e| e.to_string())
     }
 
-    /// Nothing goes wrong any more, and everything must come to its end.
-    async fn good_times(&self) -> Result<super::settle::Totals, String> {
+    /// Nothing goes wrong any more, and everything must come to its end. Returns also when it did, from
+    /// now on.
+    async fn good_times(&self) -> Result<(Totals, Duration), String> {
+        let (began, healed_at) = (self.weather.time.elapsed(), self.weather.time.now());
         tokio::time::sleep(AFTERMATH).await;
         self.company.recover();
-        let until = self.weather.time.elapsed() + PATIENCE;
-        let mut quiet = 0;
+        let mut quiet_since = None;
         loop {
             self.operator.resume_all().await;
             let delivered = self.operator.delivered().clone();
-            match unrest(&self.company, &delivered)
-                .await
-                .map_err(|e| e.to_string())?
-            {
-                None => quiet += 1,
-                Some(why) if self.weather.time.elapsed() > until => {
-                    return Err(format!("no end: {why}"));
+            let took = self.weather.time.elapsed() - began;
+            let unrest = unrest(&self.company, &delivered).await;
+            match unrest.map_err(|e| e.to_string())? {
+                // Twice in a row.
+                None => {
+                    if let Some(since) = quiet_since.replace(took) {
+                        let totals = verdict(&self.company, &delivered, healed_at).await;
+                        return Ok((totals.map_err(|e| e.to_string())??, since));
+                    }
                 }
-                Some(_) => quiet = 0,
-            }
-            if quiet == 2 {
-                return verdict(&self.company, &delivered)
-                    .await
-                    .map_err(|e| e.to_string())?;
+                Some(why) if took > PATIENCE => return Err(format!("no end: {why}")),
+                Some(_) => quiet_since = None,
             }
             tokio::time::sleep(LOOK).await;
         }
     }
+
+    /// Facts for a failure: how the campaigns and their attempts stand, one line each.
+    pub(super) async fn standing(&self) -> Vec<String> {
+        let (store, mut lines) = (&self.company.store, Vec::new());
+        let ids: Vec<_> = self.operator.delivered().keys().cloned().collect();
+        for id in ids {
+            let found = store.campaigns(std::slice::from_ref(&id)).await;
+            if let Some(c) = found.ok().and_then(|mut found| found.pop().flatten()) {
+                lines.push(format!(
+                    "{id} is {}, its limit is {}",
+                    c.state.name(),
+                    c.limit
+                ));
+            }
+            for a in store.live_attempts(&id).await.unwrap_or_default() {
+                lines.push(format!(
+                    "live: {} {} slot {:?} check_at {} legs {}",
+                    a.id,
+                    a.state.name(),
+                    a.slot,
+                    a.check_at.to_rfc3339(),
+                    a.legs.len()
+                ));
+            }
+        }
+        lines
+    }
+
+    /// Campaigns are A, B and C for people.
+    pub(super) fn with_names(&self, line: &str) -> String {
+        let delivered = self.operator.delivered();
+        let named = delivered.keys().zip('A'..='Z');
+        named.fold(line.to_owned(), |line, (id, name)| {
+            line.replace(id.as_str(), &name.to_string())
+        })
+    }
 }
 
-fn counter_of(company: &Company, name: &str, label: &str) -> u64 {
-    let text = company.metrics.render();
-    let of_it = text
+/// What a counter of the engine stands at, over all its series with this label.
+fn counted(shown: &str, name: &str, label: &str) -> u64 {
+    shown
         .lines()
-        .filter(|line| line.starts_with(name) && line.contains(label));
-    of_it
+        .filter(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with([' ', '{']))
+        })
+        .filter(|line| line.contains(label))
         .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
         .sum()
 }
@@ -248,7 +300,9 @@ fn profiles(weather: &Weather) -> Result<Vec<CarrierProfile>, String> {
 }
 
 fn population(seed: u64, weather: &Weather) -> Population {
-    let share = || u32::try_from(weather.chance.between(Kind::Setting, 0, 20)).unwrap_or(0);
+    let draw =
+        |low, high| u32::try_from(weather.chance.between(Kind::Setting, low, high)).unwrap_or(0);
+    let share = || draw(0, 20);
     let weights = Weights {
         human: 20 + share(),
         machine: share(),
@@ -263,33 +317,7 @@ fn population(seed: u64, weather: &Weather) -> Population {
         seed,
         weights,
         set_up_ms: (300, 1_200),
-        ring_ms: (0, 6_000),
-        talk_ms: (0, 12_000),
+        ring_ms: (0, draw(1_000, 6_000)),
+        talk_ms: (0, draw(1_000, 12_000)),
     }
-}
-
-/// Facts for a failure: how the campaigns' attempts stand, one line each.
-pub(super) async fn standing(world: &World) -> Vec<String> {
-    use dialfleet_engine::port::store::AttemptStore;
-    let mut lines = Vec::new();
-    let campaigns: BTreeMap<_, _> = world.operator.delivered().clone();
-    for id in campaigns.keys() {
-        for a in world
-            .company
-            .store
-            .live_attempts(id)
-            .await
-            .unwrap_or_default()
-        {
-            lines.push(format!(
-                "live: {} {} slot {:?} check_at {} legs {}",
-                a.id,
-                a.state.name(),
-                a.slot,
-                a.check_at.to_rfc3339(),
-                a.legs.len()
-            ));
-        }
-    }
-    lines
 }

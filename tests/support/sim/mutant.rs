@@ -1,0 +1,88 @@
+//! Defects that a world can be given on purpose: each takes away one of the mechanisms that the
+//! promises rest on, and the checks must notice.
+
+use std::fmt;
+use std::str::FromStr;
+
+use dialfleet_adapters::sqlite::SqliteStore;
+use dialfleet_engine::mutant::{Part, Taken};
+
+/// What is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// Facts are not read again after the intent.
+    Recheck,
+    /// A request leaves however long ago they were.
+    Fence,
+    /// The unique index on slots.
+    U2,
+    /// The unique index on live phones.
+    U3,
+    /// The version is not compared when an attempt is written.
+    Version,
+    /// One look at the carrier's list is proof that a call was not placed.
+    Proof,
+}
+
+impl Mutant {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Recheck,
+        Self::Fence,
+        Self::U2,
+        Self::U3,
+        Self::Version,
+        Self::Proof,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Recheck => "recheck",
+            Self::Fence => "fence",
+            Self::U2 => "u2",
+            Self::U3 => "u3",
+            Self::Version => "version",
+            Self::Proof => "proof",
+        }
+    }
+
+    /// Takes its part away from the engine on this thread, if it is one of the engine's.
+    pub(super) fn from_engine(self) -> Option<Taken> {
+        let part = match self {
+            Self::Recheck => Part::Recheck,
+            Self::Fence => Part::Fence,
+            Self::Proof => Part::Proof,
+            Self::U2 | Self::U3 | Self::Version => return None,
+        };
+        Some(Taken::away(part))
+    }
+
+    /// Takes its index away from a store, if it is one.
+    pub(super) async fn from_store(self, store: &SqliteStore) {
+        match self {
+            Self::U2 => store.lose_index("attempts_u2").await,
+            Self::U3 => store.lose_index("attempts_u3").await,
+            Self::Recheck | Self::Fence | Self::Version | Self::Proof => {}
+        }
+    }
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Mutant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || Self::ALL.map(Self::name).join(", ");
+        Self::ALL
+            .into_iter()
+            .find(|mutant| mutant.name() == text)
+            .ok_or_else(|| format!("there is no mutant {text}; there are: {}", known()))
+    }
+}
