@@ -179,26 +179,15 @@ fn carriers(
 ) -> anyhow::Result<BTreeMap<CarrierId, Arc<dyn Carrier>>> {
     let mut carriers: BTreeMap<CarrierId, Arc<dyn Carrier>> = BTreeMap::new();
     for config in configs {
-        let (id, carrier): (CarrierId, Arc<dyn Carrier>) = match config {
-            CarrierConfig::Twilio(twilio) => {
-                let id = twilio.id.clone();
-                let built = Twilio::new(twilio).with_context(|| format!("carrier {id}"))?;
-                (id, Arc::new(built))
-            }
-            CarrierConfig::Telnyx(telnyx) => {
-                let id = telnyx.id.clone();
-                let built = Telnyx::new(telnyx, clock.clone());
-                (
-                    id.clone(),
-                    Arc::new(built.with_context(|| format!("carrier {id}"))?),
-                )
-            }
-            CarrierConfig::SansPbx(sans) => {
-                let id = sans.id.clone();
-                let built = SansPbx::new(sans).with_context(|| format!("carrier {id}"))?;
-                (id, Arc::new(built))
-            }
+        let id = config.id().clone();
+        let built = || -> anyhow::Result<Arc<dyn Carrier>> {
+            Ok(match config {
+                CarrierConfig::Twilio(twilio) => Arc::new(Twilio::new(twilio)?),
+                CarrierConfig::Telnyx(telnyx) => Arc::new(Telnyx::new(telnyx, clock.clone())?),
+                CarrierConfig::SansPbx(sans) => Arc::new(SansPbx::new(sans)?),
+            })
         };
+        let carrier = built().with_context(|| format!("carrier {id}"))?;
         carriers.insert(id, carrier);
     }
     Ok(carriers)

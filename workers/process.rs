@@ -107,7 +107,14 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let _signals = shutdown.listen()?;
     let mut services = Services::new(shutdown.clone());
-    start(&mut services, &fleet, roles, listener, http, shutdown.clone());
+    start(
+        &mut services,
+        &fleet,
+        roles,
+        listener,
+        http,
+        shutdown.clone(),
+    );
     let stopped = services.run().await;
     shutdown.flushing();
     Ok(stopped?)

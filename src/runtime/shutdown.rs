@@ -171,7 +171,8 @@ impl Shutdown {
     /// Waits until a moment before the deadline: what serves others drops what is not answered by
     /// then, rather than being found still running.
     pub async fn last_moment(&self) {
-        self.pass(self.inner.allowed.saturating_sub(LAST_MOMENT)).await;
+        self.pass(self.inner.allowed.saturating_sub(LAST_MOMENT))
+            .await;
     }
 
     /// Waits until work has had its time, and [`Phase::Closing`] must begin.

@@ -30,7 +30,7 @@ struct Outcome {
 /// A body that arrives in pieces of these sizes, again and again.
 fn pieces(bytes: &[u8], sizes: &[usize]) -> Body {
     let mut rest = Bytes::copy_from_slice(bytes);
-    let mut sizes = sizes.to_vec().into_iter().cycle();
+    let mut sizes = sizes.iter().copied().cycle();
     let mut pieces = Vec::new();
     while !rest.is_empty() {
         let size = sizes.next().unwrap_or(1).clamp(1, rest.len());

@@ -312,7 +312,7 @@ fn unusable_files() {
     let table: [(&[u8], Unusable); 12] = [
         (b"\xEF\xBB\xBF", Unusable::Empty),
         (b"\xFF\xFE", Unusable::Empty),
-        (b"\xFF\xFEp\0h\0o\0n\0e\0\n\0001", Unusable::NotText),
+        (b"\xFF\xFEp\0h\0o\0n\0e\0\n\x001", Unusable::NotText),
         (b"\xFF\xFE\x00\xD8p\0", Unusable::NotText),
         (b"p\0h\0o\0n\0e\0\n\0", Unusable::NotText),
         (b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1\0\0", Unusable::NotText),

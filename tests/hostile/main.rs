@@ -8,6 +8,11 @@
     clippy::unwrap_used,
     reason = "the whole file is tests: a panic is a failed check"
 )]
+#![allow(
+    clippy::too_many_lines,
+    clippy::type_complexity,
+    reason = "tables of cases"
+)]
 
 mod answers;
 mod api;

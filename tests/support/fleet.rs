@@ -136,7 +136,10 @@ impl TestFleet {
     /// # Errors
     /// It cannot be written.
     pub fn carriers(&self, toml: &str) -> anyhow::Result<()> {
-        Ok(std::fs::write(self.folder.path().join("carriers.toml"), toml)?)
+        Ok(std::fs::write(
+            self.folder.path().join("carriers.toml"),
+            toml,
+        )?)
     }
 
     /// Where an embedded fleet keeps its state.

@@ -39,6 +39,17 @@ pub(crate) enum CarrierConfig {
     SansPbx(SansPbxConfig),
 }
 
+impl CarrierConfig {
+    /// The carrier's id.
+    pub(crate) fn id(&self) -> &CarrierId {
+        match self {
+            Self::Twilio(config) => &config.id,
+            Self::Telnyx(config) => &config.id,
+            Self::SansPbx(config) => &config.id,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {

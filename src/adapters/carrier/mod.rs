@@ -6,13 +6,13 @@
 
 mod client;
 mod once;
+pub mod sanspbx;
 mod scrub;
 mod secret;
 mod source;
+pub mod telnyx;
 #[cfg(test)]
 mod test_server;
-pub mod sanspbx;
-pub mod telnyx;
 pub mod twilio;
 
 pub use secret::Secret;

@@ -108,7 +108,8 @@ impl SqliteStore {
     /// There is no such index.
     #[cfg(feature = "mutants")]
     pub async fn lose_index(&self, name: &'static str) {
-        let drop_it = move |conn: &Connection| Ok(conn.execute_batch(&format!("DROP INDEX {name}"))?);
+        let drop_it =
+            move |conn: &Connection| Ok(conn.execute_batch(&format!("DROP INDEX {name}"))?);
         self.write(drop_it).await.expect("it is there");
     }
 

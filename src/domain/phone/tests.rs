@@ -166,7 +166,11 @@ fn a_number_comes_apart_at_its_country_code() {
         // Italy's leading zero belongs to the number.
         ("+390669812345", Some(("39", "0669812345"))),
     ] {
-        assert_eq!(E164::parse(number, None).unwrap().parts(), parts, "{number}");
+        assert_eq!(
+            E164::parse(number, None).unwrap().parts(),
+            parts,
+            "{number}"
+        );
     }
     // Stored once, and no plan knows it any more.
     let odd: E164 = serde_json::from_str("\"+9991234567\"").unwrap();

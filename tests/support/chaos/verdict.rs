@@ -184,7 +184,7 @@ fn faults(verdict: &mut Verdict, measured: &Measured, pulse: &Pulse) -> Vec<(Ms,
     for (kind, times) in &stood {
         let told: Vec<String> = times
             .iter()
-            .map(|t| t.map_or("not within the load".to_owned(), |ms| tenths(ms)))
+            .map(|t| t.map_or("not within the load".to_owned(), tenths))
             .collect();
         verdict.figure(format!("dialing resumed after {kind}: {}", told.join(", ")));
     }

@@ -49,7 +49,7 @@ impl Mutant {
     }
 
     /// Takes its part away from the engine on this thread, if it is one of the engine's.
-    pub(super) fn from_engine(self) -> Option<Taken> {
+    pub(super) fn taken_from_engine(self) -> Option<Taken> {
         let part = match self {
             Self::Recheck => Part::Recheck,
             Self::Fence => Part::Fence,
@@ -60,7 +60,7 @@ impl Mutant {
     }
 
     /// Takes its index away from a store, if it is one.
-    pub(super) async fn from_store(self, store: &SqliteStore) {
+    pub(super) async fn taken_from_store(self, store: &SqliteStore) {
         match self {
             Self::U2 => store.lose_index("attempts_u2").await,
             Self::U3 => store.lose_index("attempts_u3").await,

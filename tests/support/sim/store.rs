@@ -21,8 +21,7 @@ use dialfleet_engine::port::board::{BoardStore, Note};
 use dialfleet_engine::port::store::{
     Answer, AttemptFilter, AttemptStore, Callback, CampaignChange, CampaignStore, Cas,
     ClaimRequest, DoNotCall, Heartbeat, Inserted, IntentAnswer, LeadCounts, LeadInserted,
-    LeadStore, MacKey, Page, RecordStore, Release, SaveAttempt, StoreError,
-    Unreadable,
+    LeadStore, MacKey, Page, RecordStore, Release, SaveAttempt, StoreError, Unreadable,
 };
 
 use super::chance::Kind;

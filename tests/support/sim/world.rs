@@ -71,7 +71,7 @@ impl World {
         let network = Network::new(population, 1.0);
         let store = SqliteStore::in_memory(Arc::new(time)).map_err(|e| e.to_string())?;
         if let Some(mutant) = options.mutant {
-            mutant.from_store(&store).await;
+            mutant.taken_from_store(&store).await;
         }
         let exchange = Arc::new(Exchange::new(
             network,

@@ -85,6 +85,7 @@ fn said(kind: &str, step: Option<u32>, more: &Value) -> Vec<CallStatus> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, row by row")]
 fn every_event_says_its_own() {
     let party = |party| vec![CallStatus::Party { party }];
     let over = |ending, sip| {

@@ -130,7 +130,8 @@ mod tests {
     /// Names and types as in `CallRequest` of Telnyx's published OpenAPI description (2026-07).
     #[test]
     fn every_field_is_published_with_this_type() {
-        let published: [(&str, fn(&Value) -> bool); 12] = [
+        type Is = fn(&Value) -> bool;
+        let published: [(&str, Is); 12] = [
             ("connection_id", Value::is_string),
             ("to", Value::is_string),
             ("from", Value::is_string),

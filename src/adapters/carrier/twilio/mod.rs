@@ -33,8 +33,8 @@ use dialfleet_domain::call::{Refusal, RefusalClass};
 use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
 use dialfleet_engine::port::carrier::{
-    CallRecord, CallbackNews, CallbackRefused, Capabilities, Carrier, CarrierError, CarrierProfile, CommandStyle,
-    DialAnswer, DialRequest, RawCallback,
+    CallRecord, CallbackNews, CallbackRefused, Capabilities, Carrier, CarrierError, CarrierProfile,
+    CommandStyle, DialAnswer, DialRequest, RawCallback,
 };
 use reqwest::header::HeaderValue;
 use thiserror::Error;
