@@ -143,13 +143,14 @@ pub fn choose(question: &Question<'_>, candidates: &[Candidate]) -> Decision {
             }),
         }
     }
-    let scored = score::score(question, strategy, eligible);
+    let mut scored = score::score(question, strategy, eligible);
     let percent = if strategy.explores() {
         question.policy.explore_percent
     } else {
         0
     };
     let (first, share) = explore::leader(&scored, percent, question.draw);
+    scored.iter_mut().for_each(Scored::round);
     let mut chain: Vec<Hop> = scored.iter().map(Scored::hop).collect();
     if let Some(leads) = chain.get_mut(..=first) {
         leads.rotate_right(1);

@@ -163,6 +163,15 @@ impl Decision {
                 )
             }
             Strategy::Assigned => format!("{} is the one assigned", leader.carrier),
+            Strategy::Cost | Strategy::Quality | Strategy::Weighted
+                if leader.score.total_cmp(&rival.score).is_eq() =>
+            {
+                format!(
+                    "{} is as good as {}: the first by name",
+                    leader.figures(true),
+                    rival.figures(false)
+                )
+            }
             Strategy::Cost if leader.per_minute.is_some() => format!(
                 "{} is cheaper than {}",
                 leader.figures(true),
@@ -186,6 +195,26 @@ impl Scored {
         Hop {
             carrier: self.carrier.clone(),
             from: self.from.clone(),
+        }
+    }
+
+    /// Cuts its figures to four decimals: they are estimates, and stored with every attempt.
+    pub(super) fn round(&mut self) {
+        let estimate = &mut self.estimate;
+        for figure in [
+            &mut self.score,
+            &mut self.upper,
+            &mut self.cost_part,
+            &mut self.quality_part,
+            &mut self.preference,
+            &mut estimate.calls,
+            &mut estimate.asr,
+            &mut estimate.ner,
+            &mut estimate.pdd_s,
+            &mut estimate.short,
+            &mut estimate.false_answers,
+        ] {
+            *figure = (*figure * 1e4).round() / 1e4;
         }
     }
 

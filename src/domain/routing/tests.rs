@@ -183,6 +183,11 @@ fn one_sentence_says_why() {
         "twilio in the campaign's order, then telnyx"
     );
     assert_eq!(choose(&asked, &[]).why, "no carrier is eligible");
+    let twins = [candidate("b", 100, 0.4), candidate("a", 100, 0.4)];
+    assert_eq!(
+        choose(&asked, &twins).why,
+        "a: 1 ct/min at 40 % answered is as good as b 1 ct/min at 40 %: the first by name"
+    );
     let mut rupees = [candidate("a", 4200, 0.4), candidate("b", 5000, 0.4)];
     for one in &mut rupees {
         one.price = match &one.price {

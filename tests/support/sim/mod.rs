@@ -182,7 +182,7 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Failure> {
     local.block_on(&runtime, async {
         let time = SimTime::start();
         let journal = Arc::new(Journal::new(time, options.trace));
-        let _missing = options.mutant.and_then(Mutant::from_engine);
+        let _missing = options.mutant.and_then(Mutant::taken_from_engine);
         let _ear = options.engine_log.then(|| listen(&journal));
         let (world, workers) = match World::new(seed, options, time, Arc::clone(&journal)).await {
             Ok(world) => world,

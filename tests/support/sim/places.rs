@@ -4,7 +4,8 @@
 use std::sync::LazyLock;
 
 /// The engine's ports.
-const PORTS: [&str; 4] = [
+const PORTS: [&str; 5] = [
+    include_str!("../../../src/engine/port/board.rs"),
     include_str!("../../../src/engine/port/carrier.rs"),
     include_str!("../../../src/engine/port/clock.rs"),
     include_str!("../../../src/engine/port/queue.rs"),

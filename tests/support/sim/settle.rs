@@ -91,7 +91,6 @@ pub(super) async fn verdict(
 ) -> Answer<Result<Totals, String>> {
     let store = &company.store;
     let ledger = company.exchange.network.ledger();
-    let excused = company.weather.faults.clock_jumps > 0.0;
     let mut totals = Totals::default();
     let mut by_phone: BTreeMap<String, u32> = BTreeMap::new();
     let mut known = BTreeSet::new();
@@ -134,7 +133,7 @@ pub(super) async fn verdict(
                 )));
             }
         }
-        if let Err(what) = check_campaign(&campaign, &leads, &attempts, &ledger, excused) {
+        if let Err(what) = check_campaign(&campaign, &leads, &attempts, &ledger) {
             return Ok(Err(what));
         }
     }
@@ -160,7 +159,6 @@ fn check_campaign(
     leads: &[Lead],
     attempts: &[Attempt],
     ledger: &Ledger,
-    excused: bool,
 ) -> Result<(), String> {
     let mut by_lead: BTreeMap<&str, Vec<&Attempt>> = BTreeMap::new();
     for attempt in attempts {
@@ -175,7 +173,7 @@ fn check_campaign(
                 attempt.state.name()
             ));
         }
-        check_rings(attempt, ledger, excused)?;
+        check_rings(attempt, ledger)?;
     }
     for lead in leads {
         let mut own = by_lead.remove(lead.id.as_str()).unwrap_or_default();
@@ -218,16 +216,12 @@ fn check_campaign(
 }
 
 /// What we say of an attempt against what the network saw.
-///
-/// `excused`: a process whose clock is minutes off dates its intents wrongly until its next
-/// heartbeat, and a carrier's record is then not recognised by its date.
-fn check_rings(attempt: &Attempt, ledger: &Ledger, excused: bool) -> Result<(), String> {
+fn check_rings(attempt: &Attempt, ledger: &Ledger) -> Result<(), String> {
     let rings = ledger.rings_per_attempt.get(attempt.id.as_str()).copied();
-    let never_placed = match attempt.outcome {
-        Some(Outcome::Withdrawn) => true,
-        Some(Outcome::NotPlaced) => !excused || std::env::var_os("STRICT").is_some(),
-        _ => false,
-    };
+    let never_placed = matches!(
+        attempt.outcome,
+        Some(Outcome::NotPlaced | Outcome::Withdrawn)
+    );
     if let (true, Some(_)) = (never_placed, rings) {
         return Err(format!(
             "{} was placed, and we believe {:?}",
