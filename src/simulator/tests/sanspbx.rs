@@ -269,7 +269,8 @@ async fn it_misbehaves_when_told() {
     };
     let mut exchange = Exchange::start(|_, _| ()).await;
     let token = exchange.token(KEYS).await;
-    let statuses: [(fn(&mut Faults), u16, u64); 4] = [
+    type Case = (fn(&mut Faults), u16, u64);
+    let statuses: [Case; 4] = [
         (|f| f.create_429 = 1.0, 429, 0),
         (|f| f.create_refused = 1.0, 200, 0),
         (|f| f.create_500_before = 1.0, 500, 0),
