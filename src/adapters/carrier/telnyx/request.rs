@@ -127,8 +127,6 @@ mod tests {
         assert_ne!(body(&request)["command_id"], first);
     }
 
-    type Fits = fn(&Value) -> bool;
-
     /// Names and types as in `CallRequest` of Telnyx's published OpenAPI description (2026-07).
     #[test]
     fn every_field_is_published_with_this_type() {
