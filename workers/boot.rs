@@ -173,7 +173,11 @@ fn open(folder: Option<&Path>, clock: &Arc<dyn Clock>) -> anyhow::Result<SqliteS
     }
 }
 
-fn carriers(
+/// Builds the carriers; nothing is sent.
+///
+/// # Errors
+/// One cannot be built; says which and why.
+pub(crate) fn carriers(
     configs: Vec<CarrierConfig>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<BTreeMap<CarrierId, Arc<dyn Carrier>>> {

@@ -12,6 +12,7 @@ use dialfleet_engine::port::Clock;
 use dialfleet_engine::port::Queue;
 use dialfleet_engine::port::store::RecordStore;
 
+use crate::boot;
 use crate::cli::print;
 use crate::config::{Config, Environment};
 
@@ -44,7 +45,11 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 fn carriers(config: &Config) -> Finding {
-    match config.carriers(&Environment) {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let built = config
+        .carriers(&Environment)
+        .and_then(|carriers| boot::carriers(carriers, &clock));
+    match built {
         Ok(carriers) => Ok(format!("{} configured", carriers.len())),
         Err(error) => Err(format!("{error:#}")),
     }

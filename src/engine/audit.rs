@@ -15,7 +15,7 @@ use crate::todo;
 pub const PERIOD: Duration = Duration::from_secs(5);
 /// A process not heard of for this long is gone.
 pub const GONE: Duration = Duration::from_secs(15);
-/// A clock further off than this stops dialing and sweeping.
+/// A wall clock further off than this stops dialing. Repair goes by the store's clock in any case.
 pub const MAX_SKEW: Duration = Duration::from_secs(2);
 
 /// Compares live attempts with the limits in force, and ends calls of stopped campaigns.

@@ -215,7 +215,7 @@ async fn give_back(fleet: &Fleet, left: Vec<FillSlot>) {
         return;
     }
     let slots = left.len();
-    let failed = fleet.publish_slots(left).await;
+    let failed = fleet.publish_slots(left).await.len();
     tracing::info!(slots, failed, "gave waiting slots back");
 }
 

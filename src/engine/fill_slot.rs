@@ -221,16 +221,20 @@ async fn dial(
         let request = request(fleet, &campaign, &attempt, leg, &current, carrier.as_ref());
         // The carrier's rhythm.
         let paced = match token.take() {
-            Some(held) => fleet.pace.on_time(held, PACE_PATIENCE).await,
+            Some(held) => tokio::select! {
+                biased;
+                () = fleet.stopping.cancelled() => Err(TooLate),
+                paced = fleet.pace.on_time(held, PACE_PATIENCE) => paced,
+            },
             None => Err(TooLate),
         };
-        if paced.is_err() {
-            return withdrawn(fleet, attempt, Withdrawal::FenceLate, sent).await;
-        }
         // FENCE: the last thing before the request.
         let now = fleet.clock.uptime();
         if fleet.stopping.is_cancelled() {
             return withdrawn(fleet, attempt, Withdrawal::Shutdown, sent).await;
+        }
+        if paced.is_err() {
+            return withdrawn(fleet, attempt, Withdrawal::FenceLate, sent).await;
         }
         let late = now.saturating_sub(read_at) > FENCE || now.saturating_sub(intent_at) > LEG_FENCE;
         if late && !lacks(Part::Fence) {
@@ -323,6 +327,8 @@ async fn post(fleet: &Fleet, carrier: &dyn Carrier, request: &DialRequest) -> Di
     fleet
         .metrics
         .dial_time(id, fleet.clock.uptime().saturating_sub(began));
+    let clearly = !matches!(answer, DialAnswer::Unclear(_));
+    fleet.pace.answered(&carrier.profile().id, clearly);
     match &answer {
         DialAnswer::Accepted { queued_for, .. } => {
             fleet.metrics.dial(id, "accepted");

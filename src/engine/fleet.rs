@@ -158,32 +158,33 @@ impl Fleet {
             Some(dialer) => dialer.offer(fill).err(),
             None => Some(fill),
         };
-        if let Some(fill) = refused {
-            self.publish_slots(vec![fill]).await;
+        let Some(fill) = refused else { return };
+        for left in self.publish_slots(vec![fill]).await {
+            // Without the broker a planner learns of it from the store.
+            if let Err(error) = self.store.wake(&[(left.campaign, self.clock.now())]).await {
+                tracing::warn!(%error, "a free slot waits for the planner's scan");
+            }
         }
     }
 
-    /// Offers free slots to whoever listens on `dial`. Returns how many were not taken.
-    pub(crate) async fn publish_slots(&self, fills: Vec<FillSlot>) -> usize {
-        let messages = fills
-            .into_iter()
-            .map(|fill| {
-                let id = format!("{}/{}", fill.campaign, fill.slot);
-                fill.message(id)
-            })
-            .collect();
-        let mut failed = 0;
-        for error in self
-            .queue
-            .publish(messages)
-            .await
-            .into_iter()
-            .filter_map(Result::err)
-        {
-            failed += 1;
-            tracing::warn!(%error, "a free slot could not be published; the planner will find it");
+    /// Offers free slots to whoever listens on `dial`, and returns those that were not taken.
+    pub(crate) async fn publish_slots(&self, mut fills: Vec<FillSlot>) -> Vec<FillSlot> {
+        let message = |fill: &FillSlot| fill.message(format!("{}/{}", fill.campaign, fill.slot));
+        let answers = self.queue.publish(fills.iter().map(message).collect());
+        let mut answers = answers.await.into_iter();
+        let mut why = None;
+        fills.retain(|_| match answers.next() {
+            Some(Ok(())) => false,
+            Some(Err(error)) => {
+                why = Some(error);
+                true
+            }
+            None => true,
+        });
+        if let Some(error) = why {
+            tracing::warn!(%error, slots = fills.len(), "free slots could not be published");
         }
-        failed
+        fills
     }
 
     /// Waits, unless this process is to stop first. Returns whether it may go on.

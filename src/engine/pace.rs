@@ -41,8 +41,14 @@ const LEASE_MARGIN: Duration = Duration::from_millis(500);
 const NO_SEAT: Duration = Duration::from_millis(50);
 /// Between two turns for seats, and the least between two when somebody waits for one.
 const TURN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(100));
+/// Tries to give seats up before they are left to their lease.
+const LEAVE_TRIES: usize = 5;
 /// A seat that was not asked for during this time is not wanted any more.
 const IDLE: Duration = Duration::from_secs(2);
+/// So many unclear answers in a row, and a carrier is left alone for so long; then twice as long after
+/// each further one, up to eight times. Others may still reach it, and slots wait here meanwhile.
+const UNCLEAR_IN_A_ROW: u32 = 3;
+const UNCLEAR_REST: Duration = Duration::from_secs(1);
 
 /// The governor's clock, told by ours, so that pacing runs on virtual time in the simulation.
 #[derive(Clone)]
@@ -95,6 +101,8 @@ struct Lane {
     asked: Option<Duration>,
     /// Not before this uptime: the carrier told us to slow down, or refused our account.
     rest_until: Duration,
+    /// Answers in a row that nobody understood.
+    unclear: u32,
     limiter: Limiter,
 }
 
@@ -211,6 +219,19 @@ impl Pace {
         });
     }
 
+    /// Notes how a carrier answered. After a few answers in a row that nobody understands it is left
+    /// alone, longer each time: the way to it is broken, perhaps only from here, and each of them holds
+    /// a slot and a person until it is cleared up.
+    pub fn answered(&self, carrier: &CarrierId, clearly: bool) {
+        let again = self.with(carrier, |lane, _| {
+            lane.unclear = if clearly { 0 } else { lane.unclear + 1 };
+            lane.unclear.checked_sub(UNCLEAR_IN_A_ROW)
+        });
+        if let Some(again) = again.flatten() {
+            self.rest(carrier, UNCLEAR_REST * 2_u32.pow(again.min(3)));
+        }
+    }
+
     /// Whether a carrier is being left alone.
     #[must_use]
     pub fn is_resting(&self, carrier: &CarrierId) -> bool {
@@ -240,6 +261,7 @@ impl Lane {
             // To begin with it wants some: the first call should find them.
             asked: Some(clock.uptime()),
             rest_until: Duration::ZERO,
+            unclear: 0,
             limiter: RateLimiter::direct_with_clock(quota, OurClock(Arc::clone(clock))),
         }
     }
@@ -356,16 +378,21 @@ async fn leave_seats(fleet: &Fleet) -> Answer<()> {
     for carrier in fleet.carriers.keys() {
         let key = format!("seats/{carrier}");
         fleet.pace.with(carrier, |lane, _| lane.mine.clear());
-        let note = fleet.store.notes(std::slice::from_ref(&key)).await?.pop();
-        let (seats, version) = read(note.flatten());
-        if let Some(next) = seats.without(&fleet.settings.worker) {
-            let body = serde_json::to_string(&next).unwrap_or_default();
-            let note = Note {
-                key,
-                version: version + 1,
-                body,
+        // The others write it too; the lease is the last resort.
+        for _ in 0..LEAVE_TRIES {
+            let note = fleet.store.notes(std::slice::from_ref(&key)).await?.pop();
+            let (seats, version) = read(note.flatten());
+            let Some(next) = seats.without(&fleet.settings.worker) else {
+                break;
             };
-            fleet.store.save_notes(&[note]).await?;
+            let note = Note {
+                key: key.clone(),
+                version: version + 1,
+                body: serde_json::to_string(&next).unwrap_or_default(),
+            };
+            if fleet.store.save_notes(&[note]).await?.first() == Some(&Cas::Won) {
+                break;
+            }
         }
     }
     Ok(())

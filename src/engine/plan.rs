@@ -6,7 +6,7 @@ use dialfleet_domain::campaign::{Campaign, CampaignState};
 use dialfleet_domain::id::CampaignId;
 
 use crate::fleet::Fleet;
-use crate::message::{FillSlot, Payload};
+use crate::message::FillSlot;
 use crate::port::store::Answer;
 
 /// Campaigns claimed in one turn.
@@ -112,26 +112,21 @@ async fn offer_free_slots(fleet: &Fleet, campaign: &Campaign, most: usize) -> An
     let free = (0..campaign.limit)
         .filter(|slot| !taken.contains(slot))
         .take(most);
-    let messages: Vec<_> = free
-        .map(|slot| {
-            let fill = FillSlot {
-                campaign: campaign.id.clone(),
-                slot,
-                generation: campaign.generation,
-                freed_at: None,
-            };
-            fill.message(format!("{}/{slot}", campaign.id))
-        })
-        .collect();
-    let failed = fleet
-        .queue
-        .publish(messages)
-        .await
-        .into_iter()
-        .filter(Result::is_err)
-        .count();
-    if failed > 0 {
-        tracing::warn!(campaign = %campaign.id, failed, "free slots could not be offered; trying again");
+    let fills = free.map(|slot| FillSlot {
+        campaign: campaign.id.clone(),
+        slot,
+        generation: campaign.generation,
+        freed_at: None,
+    });
+    let mut left = fleet.publish_slots(fills.collect()).await;
+    // Without the broker this process fills them itself: dialing goes on.
+    if let Some(dialer) = &fleet.dialer {
+        left = left
+            .into_iter()
+            .filter_map(|fill| dialer.offer(fill).err())
+            .collect();
+    }
+    if !left.is_empty() {
         fleet
             .store
             .wake(&[(campaign.id.clone(), now + SOON)])

@@ -79,9 +79,11 @@ async fn turn<'a>(
     busy: &mut BTreeSet<String>,
 ) -> Answer<Vec<BoxFuture<'a, String>>> {
     let now = fleet.store.clock().await?;
-    let due = fleet.store.due_checks(now, TURN).await?;
-    let lost = fleet.store.due_todos(now - TODO_LOST, TURN).await?;
-    let stale = fleet.store.stale_claims(now - CLAIM_LOST, TURN).await?;
+    // Those under way may be the first of every list, and must not hide the others.
+    let most = TURN + busy.len();
+    let due = fleet.store.due_checks(now, most).await?;
+    let lost = fleet.store.due_todos(now - TODO_LOST, most).await?;
+    let stale = fleet.store.stale_claims(now - CLAIM_LOST, most).await?;
     let mut work: Vec<BoxFuture<'a, String>> = Vec::new();
     let mut begin = |key: String| busy.len() < UNDER_WAY && busy.insert(key);
     for attempt in due {
@@ -122,15 +124,7 @@ async fn said(key: String, repair: impl Future<Output = Answer<()>>) -> String {
 async fn check(fleet: &Fleet, attempt: Attempt, now: Timestamp) -> Answer<()> {
     if attempt.state == CallState::Intent {
         fleet.metrics.sweep("intent_stale");
-        // A holder that was only slow has moved it on in the meantime, perhaps to a leg that is fresh.
-        let stale = |a: &mut Attempt| match a.check_at <= now {
-            true => a.apply(&CallEvent::IntentStale, now),
-            false => Verdict::Ignore,
-        };
-        if let Some((attempt, _)) = fleet.amend(attempt, stale).await? {
-            todo::execute(fleet, attempt, None).await;
-        }
-        return Ok(());
+        return apply(fleet, attempt, &CallEvent::IntentStale, now).await;
     }
     // One process asks the carrier, not all of them.
     let Some(attempt) = claim(fleet, attempt, now).await? else {

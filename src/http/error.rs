@@ -368,6 +368,14 @@ mod tests {
     }
 
     #[test]
+    fn a_full_store_says_so() {
+        let why = "the data folder cannot be written: its disk is full".to_owned();
+        let error = ApiError::from(StoreError::NoRoom(why.clone()));
+        assert_eq!(error.kind().0, StatusCode::INSUFFICIENT_STORAGE);
+        assert_eq!(error.to_string(), why);
+    }
+
+    #[test]
     fn causes_stay_inside() {
         let cause = || Box::new(std::io::Error::other("mongodb://user:secret@host"));
         let corrupt = StoreError::Corrupt {

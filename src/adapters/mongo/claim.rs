@@ -57,6 +57,11 @@ impl Pool {
         }
     }
 
+    /// It is empty, there may be more, and it was not read too often.
+    fn is_thirsty(&self) -> bool {
+        self.candidates.is_empty() && !self.complete && self.reads < CANDIDATES.len()
+    }
+
     /// Takes out one of the first due ones of the highest priority.
     fn draw(&mut self, request: &ClaimRequest) -> Option<Candidate> {
         let now = request.now.millis();
@@ -111,6 +116,13 @@ impl MongoStore {
                 .or(failure);
             let (drawn, taken) = draw(&self.unreadable, &mut pools, requests, &open);
             if drawn.is_empty() {
+                // Those that were read may all have been unreadable.
+                let more = |(campaign, pool): (&&CampaignId, &Pool)| {
+                    pool.is_thirsty() && is_wanted(campaign, requests, &open)
+                };
+                if failure.is_none() && pools.iter().any(more) {
+                    continue;
+                }
                 break;
             }
             let results = match write::compare_and_set(&self.db, LEADS, taken).await {
@@ -136,8 +148,7 @@ impl MongoStore {
     ) -> Answer<()> {
         let reads = pools
             .iter_mut()
-            .filter(|(campaign, _)| open.iter().any(|&at| requests[at].campaign == ***campaign))
-            .filter(|(_, pool)| pool.candidates.is_empty() && !pool.complete)
+            .filter(|(campaign, pool)| pool.is_thirsty() && is_wanted(campaign, requests, open))
             .filter_map(|(campaign, pool)| {
                 pool.window = *CANDIDATES.get(pool.reads)?;
                 pool.reads += 1;
@@ -172,6 +183,10 @@ impl MongoStore {
         let found = read::list(&self.unreadable, &self.leads, "lead", list).await?;
         Ok(self.unreadable.readable(found.into_iter().map(candidate)))
     }
+}
+
+fn is_wanted(campaign: &CampaignId, requests: &[ClaimRequest], open: &[usize]) -> bool {
+    open.iter().any(|&at| requests[at].campaign == *campaign)
 }
 
 fn candidate(document: RawDocumentBuf) -> Answer<Candidate> {

@@ -179,3 +179,26 @@ pub(super) fn is_duplicate(error: &rusqlite::Error) -> bool {
         if inner.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE
             || inner.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(code: std::ffi::c_int) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn a_commit_is_unclear_only_if_its_record_may_be_whole() {
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_WRITE] {
+            let error = Failure::at_commit(&failed(code)).error();
+            assert!(matches!(error, StoreError::NoRoom(_)), "{error:?}");
+        }
+        for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR] {
+            let error = Failure::at_commit(&failed(code)).error();
+            assert!(matches!(error, StoreError::Unclear(_)), "{error:?}");
+            let error = Failure::before_commit(&failed(code)).error();
+            assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+        }
+    }
+}

@@ -5,8 +5,9 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use dialfleet_domain::id::WorkerId;
 use dialfleet_domain::time::Timestamp;
-use dialfleet_engine::port::store::StoreError;
+use dialfleet_engine::port::store::{Cas, RecordStore, StoreError};
 use futures_util::poll;
 
 use super::*;
@@ -36,7 +37,7 @@ fn in_a_file() -> (tempfile::TempDir, SqliteStore) {
     (dir, store)
 }
 
-const PUT: &str = "INSERT INTO duties (task, holder, until) VALUES (?1, 'x', 1)";
+const PUT: &str = "INSERT INTO notes (key, version, body) VALUES (?1, 1, 'x')";
 
 async fn put(store: &SqliteStore, task: String) -> Answer<()> {
     store
@@ -46,7 +47,7 @@ async fn put(store: &SqliteStore, task: String) -> Answer<()> {
 
 async fn tasks(store: &SqliteStore) -> Vec<String> {
     store
-        .read(|conn| texts(conn, "SELECT task FROM duties ORDER BY task", []))
+        .read(|conn| texts(conn, "SELECT key FROM notes ORDER BY key", []))
         .await
         .unwrap()
 }
@@ -70,6 +71,7 @@ async fn fill(store: &SqliteStore) {
     let answer = put(store, "x".repeat(1 << 20)).await;
     assert!(refused(&answer), "{answer:?}");
     // The store goes on, and keeps refusing what does not fit.
+    store.ping().await.unwrap();
     put(store, "tiny".to_owned()).await.unwrap();
     assert_eq!(tasks(store).await, ["small", "tiny"]);
     let (small, large) = futures_util::future::join(
@@ -90,6 +92,25 @@ async fn a_full_disk_is_said_to_be_full() {
     fill(&in_memory()).await;
     let (_dir, store) = in_a_file();
     fill(&store).await;
+}
+
+#[tokio::test]
+async fn the_rights_of_the_process_before_end_with_it() {
+    let (dir, store) = in_a_file();
+    let (gone, next) = (
+        WorkerId::parse("wrk_a").unwrap(),
+        WorkerId::parse("wrk_b").unwrap(),
+    );
+    let (now, later) = (Timestamp::from_millis(1), Timestamp::from_millis(60_000));
+    let won = store.hold_duty("scan", &gone, now, later).await.unwrap();
+    assert_eq!(won, Cas::Won);
+    put(&store, "seats/sim".to_owned()).await.unwrap();
+    put(&store, "routes/sim".to_owned()).await.unwrap();
+    drop(store);
+    let store = SqliteStore::open(dir.path(), Arc::new(Still)).unwrap();
+    let won = store.hold_duty("scan", &next, now, later).await.unwrap();
+    assert_eq!(won, Cas::Won);
+    assert_eq!(tasks(&store).await, ["routes/sim"], "what is known is kept");
 }
 
 #[tokio::test]
@@ -183,7 +204,7 @@ async fn a_transaction_that_sqlite_took_back_is_confessed_to_all_of_it() {
 async fn a_commit_that_fails_is_confessed_to_all_of_it() {
     let (_dir, store) = in_a_file();
     let orphan =
-        "CREATE TABLE child (parent TEXT REFERENCES duties (task) DEFERRABLE INITIALLY DEFERRED);
+        "CREATE TABLE child (parent TEXT REFERENCES notes (key) DEFERRABLE INITIALLY DEFERRED);
                   INSERT INTO child VALUES ('nobody')";
     let jobs = async {
         tokio::join!(

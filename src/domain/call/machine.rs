@@ -13,6 +13,8 @@
 //! reasoning (absence, refusal, withdrawal, expiry) a sign of life means that a telephone rings for
 //! nobody: hang up and raise the alarm; after the carrier's own terminal event it is only late.
 //!
+//! `intent_stale` only counts once the current leg's time is over.
+//!
 //! `ended?`: whoever wrote the intent knows that nothing was sent, also after others have declared
 //! it unknown; but not once the leg was answered ([`LegState`] other than intent).
 //!
@@ -142,7 +144,9 @@ impl Attempt {
     /// the verdict is [`Verdict::Ignore`].
     pub fn apply(&mut self, event: &CallEvent, now: Timestamp) -> Verdict {
         let mut verdict = step(self.state, event, self.ended_by_carrier());
-        if matches!(event, CallEvent::Withdrawn(_)) && !self.is_unsent() {
+        // Whoever took it for stale may have read an earlier leg.
+        let fresh = matches!(event, CallEvent::IntentStale) && now < self.check_at;
+        if fresh || matches!(event, CallEvent::Withdrawn(_)) && !self.is_unsent() {
             verdict = Verdict::Ignore;
         }
         match verdict {

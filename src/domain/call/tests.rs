@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::attempt::{HARD_END_SLACK, MAX_TIMELINE, NewAttempt};
+use super::attempt::{HARD_END_SLACK, INTENT_STALE, MAX_TIMELINE, NewAttempt};
 use super::event::Withdrawal;
 use super::machine::step;
 use super::*;
@@ -264,7 +264,7 @@ fn a_call_that_was_proven_absent_and_lives_is_taken_back() {
     }
     // Over before we heard of it: the alarm remains.
     let mut a = attempt();
-    a.apply(&CallEvent::IntentStale, T0);
+    a.apply(&CallEvent::IntentStale, T0 + INTENT_STALE);
     a.apply(&CallEvent::ProvenAbsent, T0);
     let busy = CallEvent::Ended {
         call_id: call_id(),
@@ -279,12 +279,29 @@ fn a_call_that_was_proven_absent_and_lives_is_taken_back() {
 }
 
 #[test]
+fn a_leg_is_not_stale_because_the_one_before_it_was() {
+    let (mut a, later) = (attempt(), T0 + INTENT_STALE);
+    let refused = CallEvent::Refused {
+        leg: 0,
+        why: refusal(),
+        next: Some(Box::new(Leg {
+            intent_at: later,
+            ..leg("n2")
+        })),
+    };
+    a.apply(&refused, later);
+    assert_eq!(a.apply(&CallEvent::IntentStale, later), Verdict::Ignore);
+    let stale = a.apply(&CallEvent::IntentStale, later + INTENT_STALE);
+    assert_eq!(stale, Verdict::Go(CallState::Unknown));
+}
+
+#[test]
 fn whoever_wrote_the_intent_may_withdraw_it_until_it_was_sent() {
     let withdraw = CallEvent::Withdrawn(Withdrawal::FenceLate);
     // Others declared it unknown, and perhaps absent, meanwhile.
     for proven in [false, true] {
         let mut a = attempt();
-        a.apply(&CallEvent::IntentStale, T0);
+        a.apply(&CallEvent::IntentStale, T0 + INTENT_STALE);
         if proven {
             a.apply(&CallEvent::ProvenAbsent, T0);
         }

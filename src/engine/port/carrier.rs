@@ -159,7 +159,7 @@ pub enum CallStatus {
         /// Who answered.
         party: Party,
     },
-    /// A step of the flow is over; the call goes on (carriers with [`CommandStyle::Commands`]).
+    /// A step of the flow is over; the call goes on (carriers that are told one step at a time).
     StepEnded {
         /// Which, from 0.
         step: u32,

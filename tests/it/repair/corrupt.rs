@@ -60,7 +60,7 @@ async fn the_sweeper_goes_on_behind_it() {
     let rig = Rig::new().await;
     let attempts = rig.intents("a", 3).await;
     for attempt in &attempts {
-        rig.happen(attempt, &[CallEvent::IntentStale]).await;
+        rig.happen(attempt, &[CallEvent::Unclear { leg: 0 }]).await;
     }
     // The first of every list; and a lead whose claim is stale, and whose attempt is the bad one.
     let bad = attempts[0].id.as_str();

@@ -69,6 +69,10 @@ pub struct Faults {
     pub orders: f64,
     pub stops: f64,
     pub opt_outs: f64,
+    /// Somebody publishes what nobody can read.
+    pub nonsense: f64,
+    /// Another campaign begins, per minute.
+    pub campaigns: f64,
 }
 
 impl Faults {
@@ -106,6 +110,8 @@ impl Faults {
         orders: 0.0,
         stops: 0.0,
         opt_outs: 0.0,
+        nonsense: 0.0,
+        campaigns: 0.0,
     };
 
     /// The most of everything.
@@ -142,9 +148,11 @@ impl Faults {
         orders: 10.0,
         stops: 0.1,
         opt_outs: 6.0,
+        nonsense: 1.0,
+        campaigns: 0.5,
     };
 
-    fn each(&mut self) -> [&mut f64; 32] {
+    fn each(&mut self) -> [&mut f64; 34] {
         [
             &mut self.store_unavailable,
             &mut self.store_unclear,
@@ -178,6 +186,8 @@ impl Faults {
             &mut self.orders,
             &mut self.stops,
             &mut self.opt_outs,
+            &mut self.nonsense,
+            &mut self.campaigns,
         ]
     }
 

@@ -11,7 +11,7 @@
 //!
 //! * [`faults`]: what can go wrong. * `gate`, `process`: processes and how they die.
 //! * `store`, `queue`, `carrier`: the faulty ports. * `exchange`, `door`: carriers and callbacks.
-//! * `operator`, `desk`: people, and where they are served. * `checks`, `settle`: the promises. * `world`: one world's course.
+//! * `operator`, `customer`, `desk`: people, and where they are served. * `checks`, `settle`: the promises. * `world`: one world's course.
 #![expect(
     clippy::arc_with_non_send_sync,
     reason = "a world has one thread; its parts are shared as those of the engine are"
@@ -20,6 +20,7 @@
 mod carrier;
 mod chance;
 mod checks;
+mod customer;
 mod desk;
 mod door;
 mod exchange;

@@ -28,6 +28,8 @@ const FIRST: u64 = 442_079_460_000;
 const PEOPLE: [u64; 2] = [120, 400];
 /// Leads of a campaign there: some run out of them while things go wrong, others do not.
 const LEADS: [(u64, u64); 2] = [(10, 40), (40, 120)];
+/// Campaigns a world has at most.
+const MOST_CAMPAIGNS: usize = 4;
 /// Between two tries of anything.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -36,9 +38,9 @@ pub(super) type Delivered = BTreeMap<CampaignId, BTreeSet<String>>;
 
 /// The operator, who works through the API process.
 pub(super) struct Operator {
-    weather: Arc<Weather>,
+    pub(super) weather: Arc<Weather>,
     checks: Arc<Checks>,
-    company: Arc<Company>,
+    pub(super) company: Arc<Company>,
     size: usize,
     delivered: Mutex<Delivered>,
 }
@@ -74,11 +76,11 @@ impl Operator {
         self.company.desk.ask(work).await
     }
 
-    fn say(&self, what: std::fmt::Arguments<'_>) {
+    pub(super) fn say(&self, what: std::fmt::Arguments<'_>) {
         self.weather.journal.line("people", what);
     }
 
-    fn draw(&self, low: u64, high: u64) -> u64 {
+    pub(super) fn draw(&self, low: u64, high: u64) -> u64 {
         self.weather.chance.between(Kind::Operator, low, high)
     }
 
@@ -86,30 +88,38 @@ impl Operator {
         u32::try_from(self.draw(low, high)).unwrap_or(u32::MAX)
     }
 
-    /// Makes the campaigns. Nothing goes wrong yet.
-    pub(super) async fn set_up(&self) -> Result<(), OrderError> {
+    /// Makes the first campaigns. Nothing goes wrong yet.
+    pub(super) async fn set_up(&self) {
         for nth in 0..self.draw(1, 3) {
-            let limit = self.small(1, 8);
-            let new = self.campaign(nth, limit);
-            let campaign = loop {
-                let new = new.clone();
-                let made = self.ask(|api| {
-                    async move { create(&api, &api.settings.tenant, new).await }.boxed_local()
-                });
-                match made.await {
-                    Some(made) => break made?,
-                    // The process is not up yet.
-                    None => tokio::time::sleep(AGAIN).await,
-                }
-            };
-            self.checks.limit_ordered(campaign.id.as_str(), limit);
-            self.say(format_args!(
-                "campaign {} limit {limit} {:?}",
-                campaign.id, campaign.retry.max_attempts
-            ));
-            self.delivered().insert(campaign.id, BTreeSet::new());
+            self.establish(nth).await;
         }
-        Ok(())
+    }
+
+    /// Makes a campaign, however often it takes. What was made without an answer stays a draft that
+    /// nobody knows.
+    async fn establish(&self, nth: u64) -> CampaignId {
+        let limit = self.small(1, 8);
+        let new = self.campaign(nth, limit);
+        let campaign = loop {
+            let new = new.clone();
+            let made = self.ask(|api| {
+                async move { create(&api, &api.settings.tenant, new).await }.boxed_local()
+            });
+            match made.await {
+                Some(Ok(made)) => break made,
+                Some(Err(error)) => self.say(format_args!("campaign {nth}: {error}")),
+                None => self.say(format_args!("campaign {nth}: no answer")),
+            }
+            tokio::time::sleep(AGAIN).await;
+        };
+        self.checks.limit_ordered(campaign.id.as_str(), limit);
+        self.say(format_args!(
+            "campaign {} with limit {limit} and {} attempts",
+            campaign.id, campaign.retry.max_attempts
+        ));
+        self.delivered()
+            .insert(campaign.id.clone(), BTreeSet::new());
+        campaign.id
     }
 
     fn campaign(&self, nth: u64, limit: u32) -> NewCampaign {
@@ -128,6 +138,7 @@ impl Operator {
             Outcome::Answered,
             Outcome::Fax,
             Outcome::Unwanted,
+            Outcome::Unresolved,
         ];
         let of_course = [Outcome::NotPlaced, Outcome::Withdrawn];
         let rules = Outcome::ALL
@@ -161,11 +172,16 @@ impl Operator {
         }
     }
 
+    /// People, drawn from all there are.
+    pub(super) fn some_phones(&self, count: u64) -> BTreeSet<String> {
+        (0..count)
+            .map(|_| format!("+{}", FIRST + self.draw(0, PEOPLE[self.size] - 1)))
+            .collect()
+    }
+
     /// Delivers leads to a campaign, however often it takes. Some come twice, some are shared.
     pub(super) async fn deliver(&self, campaign: &CampaignId, count: u64) {
-        let phones: BTreeSet<String> = (0..count)
-            .map(|_| format!("+{}", FIRST + self.draw(0, PEOPLE[self.size] - 1)))
-            .collect();
+        let phones = self.some_phones(count);
         let mut csv = String::from("phone,priority\n");
         for phone in &phones {
             csv.push_str(&format!("{phone},{}\n", self.draw(0, 3)));
@@ -283,11 +299,12 @@ impl Operator {
         let hits = |rate: f64| w.hits(Kind::Operator, rate / 60.0);
         for campaign in self.campaigns() {
             if hits(f.orders) {
-                match self.draw(0, 9) {
+                match self.draw(0, 10) {
                     0 => self.order(&campaign, Order::Pause).await,
                     1..=4 => self.order(&campaign, Order::Resume).await,
                     5 => self.order(&campaign, Order::Drain).await,
                     6 => self.deliver(&campaign, self.draw(1, 8)).await,
+                    7 => self.bring(&campaign, self.draw(1, 8)).await,
                     _ => self.limit(&campaign, self.small(1, 8)).await,
                 }
             }
@@ -297,6 +314,14 @@ impl Operator {
             if hits(f.opt_outs) {
                 self.opt_out(&campaign).await;
             }
+            if hits(f.nonsense) {
+                self.talk_nonsense().await;
+            }
+        }
+        let nth = self.campaigns().len();
+        if nth < MOST_CAMPAIGNS && hits(f.campaigns) {
+            let campaign = self.establish(u64::try_from(nth).unwrap_or(0)).await;
+            self.begin(&campaign).await;
         }
     }
 
@@ -322,18 +347,23 @@ impl Operator {
         }
     }
 
-    /// Delivers the first leads and starts every campaign, in either order.
+    /// Delivers the first leads and starts every campaign.
     pub(super) async fn open(&self) {
         for campaign in self.campaigns() {
-            let early = self.draw(0, 3) == 0;
-            if early {
-                self.order(&campaign, Order::Start).await;
-            }
-            let (few, many) = LEADS[self.size];
-            self.deliver(&campaign, self.draw(few, many)).await;
-            if !early {
-                self.order(&campaign, Order::Start).await;
-            }
+            self.begin(&campaign).await;
+        }
+    }
+
+    /// Delivers a campaign's first leads and starts it, in either order.
+    async fn begin(&self, campaign: &CampaignId) {
+        let early = self.draw(0, 3) == 0;
+        if early {
+            self.order(campaign, Order::Start).await;
+        }
+        let (few, many) = LEADS[self.size];
+        self.deliver(campaign, self.draw(few, many)).await;
+        if !early {
+            self.order(campaign, Order::Start).await;
         }
     }
 }

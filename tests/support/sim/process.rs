@@ -117,6 +117,10 @@ impl Company {
             keys: self.keys.clone(),
             stopping: CancellationToken::new(),
         };
+        if !weather.is_calm() {
+            // Before its first call already.
+            self.aim(&gate);
+        }
         let knocks = self.exchange.doors.add(who);
         (
             Process {
@@ -199,12 +203,8 @@ impl Company {
                 log(format_args!("has no broker until {s:.1}"));
                 gate.broker_out(until);
             }
-            if let Some(place) = w.aim {
-                if !gate.has_trap() {
-                    let left = w.chance.between(Kind::Process, 0, 3);
-                    let (at, blow) = (Some(place), Blow::Crash);
-                    gate.set_trap(Some(Trap { at, left, blow }));
-                }
+            if w.aim.is_some() {
+                self.aim(&gate);
             } else if hits(f.crashes) {
                 if w.chance.hits(Kind::Process, 0.2) {
                     gate.sever();
@@ -232,6 +232,16 @@ impl Company {
                 });
             }
             self.mishandle_clock(&gate);
+        }
+    }
+
+    /// Has a process killed at the place that this world is about.
+    fn aim(&self, gate: &Gate) {
+        let w = &self.weather;
+        if let (Some(place), false) = (w.aim, gate.has_trap()) {
+            let left = w.chance.between(Kind::Process, 0, 3);
+            let (at, blow) = (Some(place), Blow::Crash);
+            gate.set_trap(Some(Trap { at, left, blow }));
         }
     }
 

@@ -1,19 +1,21 @@
 //! The session token: `gentoken` gives it for the account's keys, every other request shows it.
 //!
-//! It is renewed before it expires, by one caller while the others wait. Its `expiry_time` has no time
+//! It is renewed before it expires, once for all callers, who go on with the old one meanwhile. Its `expiry_time` has no time
 //! zone and is not read; the token itself (a JWT) says for how long it was made, and that needs no
 //! clock in common. Asking for a token rings no telephone, so this request may fail and be repeated.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dialfleet_runtime::service;
 use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::error::{Document, value_of};
@@ -33,6 +35,8 @@ const MAX_ANSWER: usize = 64 * 1024;
 pub(super) struct Ages {
     /// No token is used longer, whatever it says of itself.
     pub(super) longest: Duration,
+    /// From this age on another is asked for, if not before.
+    pub(super) renew: Duration,
     /// A token that is refused at this age was never good: it did not expire.
     pub(super) new: Duration,
 }
@@ -41,6 +45,7 @@ impl Default for Ages {
     fn default() -> Self {
         Self {
             longest: Duration::from_secs(15 * 60),
+            renew: Duration::from_secs(10 * 60),
             new: Duration::from_secs(10),
         }
     }
@@ -53,6 +58,7 @@ pub(super) struct Token {
     header: HeaderValue,
     since: Instant,
     good_for: Duration,
+    renew_after: Duration,
 }
 
 impl Token {
@@ -67,6 +73,11 @@ impl Token {
 
     fn is_good(&self) -> bool {
         self.since.elapsed() < self.good_for
+    }
+
+    /// Time to ask for another.
+    fn is_ageing(&self) -> bool {
+        self.since.elapsed() >= self.renew_after
     }
 }
 
@@ -83,6 +94,14 @@ pub(super) enum NoToken {
 
 /// Gets tokens, and keeps the one in use.
 pub(super) struct Tokens {
+    desk: Arc<Desk>,
+    /// The request under way, if any: of nobody in particular, so that a caller who gives up does not
+    /// take it along.
+    fetching: tokio::sync::Mutex<Option<AbortOnDropHandle<Result<Token, NoToken>>>>,
+}
+
+/// Where tokens are asked for, and where the one in use lies.
+struct Desk {
     http: Client,
     url: Url,
     access_token: HeaderValue,
@@ -91,8 +110,6 @@ pub(super) struct Tokens {
     scrub: Scrub,
     ages: Ages,
     held: Mutex<Option<Token>>,
-    /// Taken while a token is fetched.
-    fetching: tokio::sync::Mutex<()>,
 }
 
 impl Tokens {
@@ -104,7 +121,7 @@ impl Tokens {
         scrub: Scrub,
         ages: Ages,
     ) -> Result<Self, reqwest::Error> {
-        Ok(Self {
+        let desk = Desk {
             http: client::build(purpose)?,
             url,
             access_token,
@@ -112,24 +129,67 @@ impl Tokens {
             scrub,
             ages,
             held: Mutex::new(None),
-            fetching: tokio::sync::Mutex::new(()),
+        };
+        Ok(Self {
+            desk: Arc::new(desk),
+            fetching: tokio::sync::Mutex::new(None),
         })
     }
 
-    /// The token in use, or a new one. Whoever comes while it is fetched waits for it.
+    /// The token in use, or a new one when it is too old: whoever comes then waits for it.
     pub(super) async fn get(&self) -> Result<Token, NoToken> {
-        if let Some(token) = self.good() {
+        if let Some(token) = self.desk.good() {
+            if token.is_ageing()
+                && let Ok(mut fetching) = self.fetching.try_lock()
+            {
+                self.fetch(&mut fetching);
+            }
             return Ok(token);
         }
-        let _fetching = self.fetching.lock().await;
-        if let Some(token) = self.good() {
+        let mut fetching = self.fetching.lock().await;
+        if let Some(token) = self.desk.good() {
             return Ok(token);
         }
-        let token = self.fetch().await?;
-        *self.held() = Some(token.clone());
-        Ok(token)
+        let fetched = self.fetch(&mut fetching).await;
+        *fetching = None;
+        fetched.unwrap_or_else(|error| Err(NoToken::Unavailable(error.to_string())))
     }
 
+    /// The request under way, or a new one.
+    fn fetch<'a>(
+        &self,
+        fetching: &'a mut Option<AbortOnDropHandle<Result<Token, NoToken>>>,
+    ) -> &'a mut AbortOnDropHandle<Result<Token, NoToken>> {
+        // What ended before was a renewal that nobody waited for.
+        *fetching = fetching.take().filter(|task| !task.is_finished());
+        fetching.get_or_insert_with(|| {
+            let desk = self.desk.clone();
+            service::spawn(async move {
+                let token = desk.fetch().await?;
+                *desk.held() = Some(token.clone());
+                Ok(token)
+            })
+        })
+    }
+
+    /// Too young to have expired: if it is refused, the account is at fault.
+    pub(super) fn is_new(&self, token: &Token) -> bool {
+        token.since.elapsed() < self.desk.ages.new
+    }
+
+    /// `token` was refused: the next caller fetches another, unless somebody did meanwhile.
+    pub(super) fn drop(&self, token: &Token) {
+        let mut held = self.desk.held();
+        if held
+            .as_ref()
+            .is_some_and(|held| held.secret == token.secret)
+        {
+            *held = None;
+        }
+    }
+}
+
+impl Desk {
     fn good(&self) -> Option<Token> {
         self.held().clone().filter(Token::is_good)
     }
@@ -137,22 +197,6 @@ impl Tokens {
     fn held(&self) -> MutexGuard<'_, Option<Token>> {
         // What it guards is whole at any time.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Too young to have expired: if it is refused, the account is at fault.
-    pub(super) fn is_new(&self, token: &Token) -> bool {
-        token.since.elapsed() < self.ages.new
-    }
-
-    /// `token` was refused: the next caller fetches another, unless somebody did meanwhile.
-    pub(super) fn drop(&self, token: &Token) {
-        let mut held = self.held();
-        if held
-            .as_ref()
-            .is_some_and(|held| held.secret == token.secret)
-        {
-            *held = None;
-        }
     }
 
     async fn fetch(&self) -> Result<Token, NoToken> {
@@ -193,13 +237,14 @@ impl Tokens {
                     NoToken::Unavailable("the token cannot be sent in a header".to_owned())
                 })?;
                 header.set_sensitive(true);
-                let lifetime = lifetime(&text).unwrap_or(Duration::MAX);
+                // A fifth less: a request on its way must not meet the end.
+                let lifetime = lifetime(&text).unwrap_or(Duration::MAX) / 5 * 4;
                 Ok(Token {
                     secret: Secret::new(&text),
                     header,
                     since,
-                    // A fifth less: a request on its way must not meet the end.
-                    good_for: (lifetime / 5 * 4).min(self.ages.longest),
+                    good_for: lifetime.min(self.ages.longest),
+                    renew_after: (lifetime / 2).min(self.ages.renew),
                 })
             }
             (Some(document), None) if !document.is_success() => Err(NoToken::Refused(said)),

@@ -84,26 +84,29 @@ fn said(kind: &str, step: Option<u32>, more: &Value) -> Vec<CallStatus> {
     read_it(&event(kind, step, more)).unwrap().statuses
 }
 
+fn over(ending: Ending, sip: Option<u16>) -> Vec<CallStatus> {
+    vec![CallStatus::Ended {
+        ending,
+        duration_s: None,
+        sip,
+    }]
+}
+
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table, row by row")]
-fn every_event_says_its_own() {
-    let party = |party| vec![CallStatus::Party { party }];
-    let over = |ending, sip| {
-        vec![CallStatus::Ended {
-            ending,
-            duration_s: None,
-            sip,
-        }]
-    };
+fn every_event_of_a_call_says_its_own() {
     let hangup = |cause: &str, sip: &str| {
         json!({
             "hangup_cause": cause, "sip_hangup_cause": sip, "hangup_source": "callee", "state": "hangup",
             "call_quality_stats": {"inbound": {"mos": "4.50"}, "outbound": null},
         })
     };
-    let result = |word: &str| json!({ "result": word });
-    let status = |word: &str| json!({ "status": word });
     let initiated = json!({"direction": "outgoing", "state": "bridging"});
+    let answered = json!({"state": "answered"});
+    let (busy, silent) = (
+        hangup("user_busy", "486"),
+        hangup("no_answer", "unspecified"),
+    );
+    let done = hangup("normal_clearing", "200");
     let table = [
         (
             "call.initiated",
@@ -111,112 +114,69 @@ fn every_event_says_its_own() {
             initiated,
             vec![CallStatus::Initiated],
         ),
-        (
-            "call.answered",
-            None,
-            json!({"state": "answered"}),
-            vec![CallStatus::Answered],
-        ),
-        (
-            "call.hangup",
-            None,
-            hangup("user_busy", "486"),
-            over(Ending::Busy, Some(486)),
-        ),
+        ("call.answered", None, answered, vec![CallStatus::Answered]),
+        ("call.hangup", None, busy, over(Ending::Busy, Some(486))),
         (
             "call.hangup",
             Some(2),
-            hangup("normal_clearing", "200"),
+            done,
             over(Ending::Completed, Some(200)),
         ),
-        (
-            "call.hangup",
-            None,
-            hangup("no_answer", "unspecified"),
-            over(Ending::NoAnswer, None),
-        ),
+        ("call.hangup", None, silent, over(Ending::NoAnswer, None)),
         (
             "call.hangup",
             None,
             json!({}),
             over(Ending::Unreachable, None),
         ),
-        (
-            "call.machine.detection.ended",
-            None,
-            result("human"),
-            party(Party::Human),
-        ),
-        (
-            "call.machine.detection.ended",
-            None,
-            result("not_sure"),
-            party(Party::Unknown),
-        ),
-        (
-            "call.machine.premium.detection.ended",
-            None,
-            result("human_business"),
-            party(Party::Human),
-        ),
-        (
-            "call.machine.premium.detection.ended",
-            None,
-            result("machine"),
-            party(Party::Machine),
-        ),
-        (
-            "call.machine.premium.detection.ended",
-            None,
-            result("fax_detected"),
-            party(Party::Fax),
-        ),
-        (
-            "call.machine.premium.detection.ended",
-            None,
-            result("silence"),
-            party(Party::Unknown),
-        ),
-        (
-            "call.machine.premium.greeting.ended",
-            None,
-            result("beep_detected"),
-            party(Party::Machine),
-        ),
-        (
-            "call.machine.greeting.ended",
-            None,
-            result("beep_detected"),
-            vec![],
-        ),
-        ("call.speak.started", Some(0), json!({}), vec![]),
-        (
-            "call.speak.ended",
-            Some(0),
-            status("completed"),
-            vec![CallStatus::StepEnded { step: 0 }],
-        ),
-        (
-            "call.speak.ended",
-            Some(7),
-            status("failed"),
-            vec![CallStatus::StepEnded { step: 7 }],
-        ),
-        ("call.speak.ended", Some(0), status("call_hangup"), vec![]),
-        ("call.speak.ended", None, status("completed"), vec![]),
-        (
-            "call.gather.ended",
-            Some(1),
-            status("timeout"),
-            vec![CallStatus::StepEnded { step: 1 }],
-        ),
-        ("call.gather.ended", Some(1), status("call_hangup"), vec![]),
         ("call.bridged", None, json!({}), vec![]),
         ("call.cost", None, json!({"status": 200}), vec![]),
         ("call.something.new", None, json!({}), vec![]),
     ];
     for (kind, step, more, expected) in table {
         assert_eq!(said(kind, step, &more), expected, "{kind} {more}");
+    }
+}
+
+#[test]
+fn every_detection_says_its_own() {
+    let party = |party| vec![CallStatus::Party { party }];
+    let standard = "call.machine.detection.ended";
+    let premium = "call.machine.premium.detection.ended";
+    let beep = "call.machine.premium.greeting.ended";
+    let table = [
+        (standard, "human", party(Party::Human)),
+        (standard, "machine", party(Party::Machine)),
+        (standard, "not_sure", party(Party::Unknown)),
+        (premium, "human_residence", party(Party::Human)),
+        (premium, "human_business", party(Party::Human)),
+        (premium, "machine", party(Party::Machine)),
+        (premium, "fax_detected", party(Party::Fax)),
+        (premium, "silence", party(Party::Unknown)),
+        (beep, "beep_detected", party(Party::Machine)),
+        ("call.machine.greeting.ended", "beep_detected", vec![]),
+    ];
+    for (kind, result, expected) in table {
+        let said = said(kind, None, &json!({ "result": result }));
+        assert_eq!(said, expected, "{kind} {result}");
+    }
+}
+
+#[test]
+fn the_end_of_a_step_is_told_with_its_number() {
+    let ended = |step| vec![CallStatus::StepEnded { step }];
+    let table = [
+        ("call.speak.started", Some(0), "", vec![]),
+        ("call.speak.ended", Some(0), "completed", ended(0)),
+        ("call.speak.ended", Some(7), "failed", ended(7)),
+        ("call.speak.ended", Some(0), "call_hangup", vec![]),
+        ("call.speak.ended", None, "completed", vec![]),
+        ("call.gather.ended", Some(1), "timeout", ended(1)),
+        ("call.gather.ended", Some(1), "call_hangup", vec![]),
+    ];
+    for (kind, step, status, expected) in table {
+        let said = said(kind, step, &json!({ "status": status }));
+        assert_eq!(said, expected, "{kind} {status}");
     }
 }
 

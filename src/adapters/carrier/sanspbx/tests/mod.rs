@@ -3,6 +3,7 @@
 mod configuring;
 mod dialing;
 mod hanging_up;
+mod tokens;
 
 use std::time::Duration;
 
