@@ -312,8 +312,9 @@ async fn offer(fleet: &Fleet, deliveries: Vec<Delivery>) {
         match decode::<FillSlot>(&delivery) {
             Ok(fill) => {
                 if dialer.offer(fill).is_err() {
-                    // Closed: unsettled, so it goes to somebody else.
-                    return;
+                    // Closed: the subscription ends at this await, and what is unsettled goes to
+                    // somebody else. To return would be to ask for the same again, for ever.
+                    return dialer.until(true).await;
                 }
                 fleet.metrics.job(Role::Dial.name(), "done");
                 delivery.ack().await;

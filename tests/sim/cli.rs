@@ -1,5 +1,4 @@
-//! `sim`: runs worlds on all cores until a promise breaks, or all of them. `cargo xtask sim --help` says
-//! what it takes.
+//! `sim`, which `cargo xtask sim` builds and runs: worlds on all cores until a promise breaks, or all of them.
 
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -7,65 +6,73 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
-use dialfleet_tests::sim::{Failure, Options, run, run_many};
+use anyhow::Result;
+use clap::Parser;
+use dialfleet_tests::sim::{Failure, Mutant, Options, crash_everywhere, run, run_many};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What to do.
+/// Run whole worlds in virtual time from seeds, on all cores, until a promise breaks
+///
+/// One world is a fleet of the real engine with everything that can go wrong going wrong: processes that crash at any of
+/// their awaits, freeze, stop and come back; writes, messages and callbacks that are lost, late, repeated or unclear;
+/// carriers that refuse, hang and lose requests; clocks that jump; people who change their minds. Then everything heals,
+/// and every lead must come to its end and every slot be free. The checks are made outside of the engine, by what the
+/// simulated network saw.
+///
+/// The same seed is the same world, event for event. The run stops at the first broken promise and prints the last events
+/// before it and the command that repeats it. The exit code is 0 when there is none.
+#[derive(Debug, Parser)]
+#[command(
+    bin_name = "cargo xtask sim",
+    after_help = "Examples:\n  cargo xtask sim --seeds 20000\n  cargo xtask sim --seeds 1 --seed 4711 --explain\n  \
+                  cargo xtask sim --mutant fence"
+)]
 struct Args {
+    /// How many worlds
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
     seeds: u64,
-    first: u64,
-    jobs: NonZeroUsize,
-    options: Options,
+    /// The first world's seed; the others follow it
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// Worlds at once [default: one for each core]; each runs on one thread, and what it does never depends on this
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Nothing goes wrong
+    #[arg(long)]
     quiet: bool,
+    /// Tell one line about each good world, and all that is known about a bad one, the engine's log too
+    #[arg(long)]
     explain: bool,
+    /// Go on after a broken promise, and tell each in one line
+    #[arg(long)]
     keep_going: bool,
+    /// Take away what the promises rest on: recheck, fence, u2, u3, version or proof. The run should fail
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<Mutant>,
+    /// Instead: kill a process before and after every method of every port, whatever the seeds
+    #[arg(long, conflicts_with_all = ["seeds", "seed", "jobs", "quiet", "explain", "keep_going", "mutant"])]
+    everywhere: bool,
 }
 
 impl Args {
-    fn read() -> Result<Self> {
-        let mut read = Self {
-            seeds: 1_000,
-            first: 0,
-            jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            options: Options::swarm(),
-            quiet: false,
-            explain: false,
-            keep_going: false,
+    fn options(&self) -> Options {
+        let base = if self.quiet {
+            Options::quiet()
+        } else {
+            Options::swarm()
         };
-        let mut args = std::env::args().skip(1);
-        while let Some(arg) = args.next() {
-            let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
-            match arg.as_str() {
-                "--seeds" => read.seeds = value()?.parse().context("--seeds")?,
-                "--seed" => read.first = value()?.parse().context("--seed")?,
-                "--jobs" => read.jobs = value()?.parse().context("--jobs")?,
-                "--mutant" => {
-                    let mutant = value()?.parse().map_err(anyhow::Error::msg)?;
-                    read.options.mutant = Some(mutant);
-                }
-                "--quiet" => read.quiet = true,
-                "--explain" => read.explain = true,
-                "--keep-going" => read.keep_going = true,
-                _ => bail!("{arg}? `cargo xtask sim --help` says what there is"),
-            }
+        Options {
+            mutant: self.mutant,
+            ..base
         }
-        if read.quiet {
-            read.options = Options {
-                mutant: read.options.mutant,
-                ..Options::quiet()
-            };
-        }
-        Ok(read)
     }
 
     /// The command that repeats one world.
     fn again(&self, seed: u64) -> String {
         let quiet = if self.quiet { " --quiet" } else { "" };
         let mutant = self
-            .options
             .mutant
             .map_or_else(String::new, |m| format!(" --mutant {m}"));
         format!("cargo xtask sim --seeds 1 --seed {seed}{quiet}{mutant} --explain")
@@ -79,7 +86,7 @@ impl Args {
         }
         let all = self
             .explain
-            .then(|| run(failure.seed, &self.options.explained()).err())
+            .then(|| run(failure.seed, &self.options().explained()).err())
             .flatten();
         writeln!(out, "{}", all.as_ref().unwrap_or(failure))?;
         writeln!(out, "\nto repeat it: {}\n", self.again(failure.seed))?;
@@ -88,11 +95,26 @@ impl Args {
 }
 
 fn main() -> Result<ExitCode> {
-    let args = Args::read()?;
+    let args = Args::parse();
     let mut out = std::io::stdout().lock();
+    if args.everywhere {
+        let crashes = crash_everywhere();
+        return Ok(match &crashes {
+            Ok(places) => {
+                writeln!(out, "killed at {places} places, and every promise was kept")?;
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                writeln!(out, "{error}")?;
+                ExitCode::FAILURE
+            }
+        });
+    }
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let jobs = args.jobs.unwrap_or_else(cores);
     let (began, mut told) = (Instant::now(), Ok(()));
-    let last = args.first.saturating_add(args.seeds);
-    let sum = run_many(args.first..last, &args.options, args.jobs, |_, world| {
+    let last = args.seed.saturating_add(args.seeds);
+    let sum = run_many(args.seed..last, &args.options(), jobs, |_, world| {
         told = match world {
             Ok(report) if args.explain => writeln!(out, "{report:?}").map_err(Into::into),
             Ok(_) => Ok(()),
@@ -112,7 +134,7 @@ fn main() -> Result<ExitCode> {
     writeln!(
         out,
         "seeds {} to {}: {sum} in {wall_s:.1} s",
-        args.first,
+        args.seed,
         last.saturating_sub(1)
     )?;
     writeln!(

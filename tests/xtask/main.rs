@@ -68,21 +68,18 @@ enum Task {
     Chaos(chaos::Options),
     /// Run whole worlds in virtual time from seeds, on all cores, until a promise breaks
     ///
-    /// One world is a fleet of the real engine with everything that can go wrong going wrong: processes that crash at
-    /// any of their awaits, freeze, stop and come back; writes, messages and callbacks that are lost, late, repeated or
-    /// unclear; carriers that refuse, hang and lose requests; clocks that jump; people who change their minds. Then
-    /// everything heals, and every lead must come to its end and every slot be free. The checks are made outside of the
-    /// engine, by what the simulated network saw.
-    ///
-    /// The same seed is the same world, event for event. The run stops at the first broken promise and prints the last
-    /// events before it and the command that repeats it. The exit code is 0 when there is none.
-    ///
-    /// It is built once, for speed (profile `sim`), which takes some minutes the first time.
-    #[command(
-        after_help = "Examples:\n  cargo xtask sim --seeds 20000\n  cargo xtask sim --seeds 1 --seed 4711 --explain\n  \
-                            cargo xtask sim --mutant fence"
-    )]
-    Sim(sim::SimArgs),
+    /// `cargo xtask sim --help` has its own words. Built once, for speed (profile `sim`), which takes some minutes the
+    /// first time.
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Arguments of the simulation
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARGS"
+        )]
+        args: Vec<String>,
+    },
     /// Write schemas/ from the types
     ///
     /// The test `schemas_are_what_the_types_say` fails until what is committed is what this writes.
@@ -94,7 +91,7 @@ fn main() -> ExitCode {
         Task::Test { args } => suite::run(&args),
         Task::Services => services::hold(),
         Task::Chaos(options) => chaos::run(&options),
-        Task::Sim(args) => sim::run(&args),
+        Task::Sim { args } => sim::run(&args),
         Task::Schemas => schemas(),
     };
     match done {

@@ -9,7 +9,7 @@ use dialfleet_xtask::programs::on_path;
 use serde_json::Value;
 
 use crate::services::Services;
-use crate::{chaos, doctests};
+use crate::{chaos, doctests, sim};
 
 /// Builds and runs the suites; `args` go to the test runner, and `-p` among them narrows what is built.
 pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
@@ -32,10 +32,13 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     if !chooses_packages(args) {
         suites.arg("--workspace");
     }
-    // Process-level tests start the real program, and one of them services that it kills.
+    // Process-level tests start the real program, and one of them services that it kills. Worlds by the thousand want
+    // the simulation as it is built for speed.
     suites.args(args).env("DIALFLEET_BIN", binary);
     if includes_tests(args) {
-        suites.envs(chaos::programs()?);
+        suites
+            .envs(chaos::programs()?)
+            .env("DIALFLEET_SIM", sim::program()?);
     }
     let failed = failure(&mut suites)?.or(failed);
     Ok(failed.unwrap_or(ExitCode::SUCCESS))

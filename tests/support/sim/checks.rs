@@ -23,6 +23,8 @@ struct State {
     limits: BTreeMap<String, Vec<(Duration, u32)>>,
     /// Campaigns that must not dial, since when.
     closed: BTreeMap<String, Duration>,
+    /// How many people are telling a campaign to dial.
+    opening: BTreeMap<String, u32>,
     /// People who must not be called, since when.
     opted_out: BTreeMap<String, Duration>,
     /// When the request of each leg was decided on, by `attempt/leg`.
@@ -78,18 +80,30 @@ impl Checks {
             .push((now, limit));
     }
 
-    /// A campaign was confirmed to dial no more.
+    /// A campaign was confirmed to dial no more. That says little while somebody else tells it to dial.
     pub(super) fn closed(&self, campaign: &str) {
         let now = self.weather.time.elapsed();
-        self.state()
-            .closed
-            .entry(campaign.to_owned())
-            .or_insert(now);
+        let mut state = self.state();
+        if !state.opening.contains_key(campaign) {
+            state.closed.entry(campaign.to_owned()).or_insert(now);
+        }
     }
 
     /// A campaign is being told to dial again.
     pub(super) fn opening(&self, campaign: &str) {
-        self.state().closed.remove(campaign);
+        let mut state = self.state();
+        state.closed.remove(campaign);
+        *state.opening.entry(campaign.to_owned()).or_default() += 1;
+    }
+
+    /// Whoever told it to dial again has an answer.
+    pub(super) fn opened(&self, campaign: &str) {
+        let mut state = self.state();
+        if let Some(n) = state.opening.get_mut(campaign).filter(|n| **n > 1) {
+            *n -= 1;
+        } else {
+            state.opening.remove(campaign);
+        }
     }
 
     /// An opt-out was confirmed.

@@ -48,7 +48,7 @@ pub use faults::Faults;
 use journal::{Ear, Journal};
 pub use many::{Sum, run_many};
 pub use mutant::Mutant;
-pub use places::PLACES;
+pub use places::{PLACES, crash_everywhere};
 use time::SimTime;
 use tracing_subscriber::filter::LevelFilter;
 use world::World;

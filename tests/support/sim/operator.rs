@@ -107,7 +107,13 @@ impl Operator {
             });
             match made.await {
                 Some(Ok(made)) => break made,
-                Some(Err(error)) => self.say(format_args!("campaign {nth}: {error}")),
+                Some(Err(OrderError::Store(error))) => {
+                    self.say(format_args!("campaign {nth}: {error}"));
+                }
+                Some(Err(error)) => {
+                    self.weather
+                        .fail(format!("campaign {nth} was refused: {error}"));
+                }
                 None => self.say(format_args!("campaign {nth}: no answer")),
             }
             tokio::time::sleep(AGAIN).await;
@@ -215,9 +221,17 @@ impl Operator {
 
     /// Gives an order, however often it takes. Orders that make no sense are not insisted on.
     pub(super) async fn order(&self, campaign: &CampaignId, what: Order) {
-        if matches!(what, Order::Start | Order::Resume) {
+        let opens = matches!(what, Order::Start | Order::Resume);
+        if opens {
             self.checks.opening(campaign.as_str());
         }
+        self.insist(campaign, what).await;
+        if opens {
+            self.checks.opened(campaign.as_str());
+        }
+    }
+
+    async fn insist(&self, campaign: &CampaignId, what: Order) {
         self.say(format_args!("{} {campaign}", what.name()));
         loop {
             let id = campaign.clone();

@@ -3,6 +3,8 @@
 
 use std::sync::LazyLock;
 
+use super::{Options, run};
+
 /// The engine's ports.
 const PORTS: [&str; 5] = [
     include_str!("../../../src/engine/port/board.rs"),
@@ -55,6 +57,69 @@ pub(super) const SORE: [&str; 20] = [
     "insert_leads",
     "end_import",
 ];
+
+/// Worlds tried until a process was killed at a place.
+const SEEDS: u64 = 128;
+
+/// What no process of a world calls, and who does.
+const NOT_CALLED: [(&str, &str); 11] = [
+    ("list_attempts", "people, who only read"),
+    ("list_campaigns", "people, who only read"),
+    ("list_imports", "people, who only read"),
+    ("list_leads", "people, who only read"),
+    ("listen", "nobody yet"),
+    ("mac_keys", "the program, before it has a fleet"),
+    ("notes_with", "nobody yet"),
+    (
+        "perform",
+        "carriers that are told each step; the simulated ones read a whole flow",
+    ),
+    ("remove_do_not_call", "people"),
+    ("row_errors", "people, who only read"),
+    ("workers", "people, who only read"),
+];
+
+/// Kills a process at every place, and returns how many places that were.
+///
+/// # Errors
+/// In words: a promise was broken, or the places that no process came by are not the known ones.
+pub fn crash_everywhere() -> Result<usize, String> {
+    let (mut struck, mut wrong) = (0, Vec::new());
+    for place in PLACES.iter().copied() {
+        let not_called = NOT_CALLED.iter().any(|(name, _)| *name == place);
+        let seeds = if not_called { 2 } else { SEEDS };
+        match (strike(place, seeds)?, not_called) {
+            (true, false) => struck += 1,
+            (false, true) => {}
+            (true, true) => wrong.push(format!("{place} is called after all")),
+            (false, false) => wrong.push(format!("nobody was killed at {place}")),
+        }
+    }
+    if wrong.is_empty() {
+        Ok(struck)
+    } else {
+        Err(wrong.join("\n"))
+    }
+}
+
+/// Whether somebody was killed there. Some places are reached when nothing else goes wrong, others
+/// only when something does.
+fn strike(place: &'static str, seeds: u64) -> Result<bool, String> {
+    for seed in 0..seeds {
+        let base = if seed % 2 == 0 {
+            Options::quiet()
+        } else {
+            Options::swarm()
+        };
+        let aim = Some(place);
+        let report = run(seed, &Options { aim, ..base })
+            .map_err(|failure| format!("killed at {place}: {failure}"))?;
+        if report.struck.contains(place) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
 
 #[cfg(test)]
 mod tests {
