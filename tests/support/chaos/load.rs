@@ -120,11 +120,16 @@ impl Load {
         .await
     }
 
-    /// Gives all campaigns the same order.
+    /// Gives all campaigns the same order; one that is done already takes none.
     pub(super) async fn order(&mut self, order: &str) -> Result<()> {
         for i in 0..self.campaigns.len() {
-            let path = format!("/campaigns/{}/{order}", self.campaigns[i].id);
-            self.ask(Method::POST, &path, None).await?;
+            let path = format!("/campaigns/{}", self.campaigns[i].id);
+            let told = self.ask(Method::POST, &format!("{path}/{order}"), None);
+            if let Err(refused) = told.await
+                && self.ask(Method::GET, &path, None).await?["state"] != "done"
+            {
+                return Err(refused);
+            }
         }
         Ok(())
     }
