@@ -124,8 +124,8 @@ impl Load {
     pub(super) async fn order(&mut self, order: &str) -> Result<()> {
         for i in 0..self.campaigns.len() {
             let path = format!("/campaigns/{}", self.campaigns[i].id);
-            let told = self.ask(Method::POST, &format!("{path}/{order}"), None);
-            if let Err(refused) = told.await
+            let order = format!("{path}/{order}");
+            if let Err(refused) = self.ask(Method::POST, &order, None).await
                 && self.ask(Method::GET, &path, None).await?["state"] != "done"
             {
                 return Err(refused);
