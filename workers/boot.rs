@@ -181,14 +181,15 @@ pub(crate) fn carriers(
     configs: Vec<CarrierConfig>,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<BTreeMap<CarrierId, Arc<dyn Carrier>>> {
+    use crate::config::Vendor;
     let mut carriers: BTreeMap<CarrierId, Arc<dyn Carrier>> = BTreeMap::new();
     for config in configs {
         let id = config.id().clone();
         let built = || -> anyhow::Result<Arc<dyn Carrier>> {
-            Ok(match config {
-                CarrierConfig::Twilio(twilio) => Arc::new(Twilio::new(twilio)?),
-                CarrierConfig::Telnyx(telnyx) => Arc::new(Telnyx::new(telnyx, clock.clone())?),
-                CarrierConfig::SansPbx(sans) => Arc::new(SansPbx::new(sans)?),
+            Ok(match config.vendor {
+                Vendor::Twilio(twilio) => Arc::new(Twilio::new(twilio)?),
+                Vendor::Telnyx(telnyx) => Arc::new(Telnyx::new(telnyx, clock.clone())?),
+                Vendor::SansPbx(sans) => Arc::new(SansPbx::new(sans)?),
             })
         };
         let carrier = built().with_context(|| format!("carrier {id}"))?;

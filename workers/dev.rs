@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::boot::{self, Keep, Part};
 use crate::cli::{read_file, say};
-use crate::config::{CarrierConfig, Config};
+use crate::config::{CarrierConfig, Config, Vendor};
 use crate::process::{self, Http};
 use crate::progress;
 use crate::report::{Report, Rows};
@@ -211,7 +211,7 @@ async fn files(args: &DevArgs) -> anyhow::Result<(NewCampaign, Vec<u8>, Format)>
 }
 
 fn carrier(base_url: String) -> anyhow::Result<CarrierConfig> {
-    Ok(CarrierConfig::Twilio(TwilioConfig {
+    let vendor = Vendor::Twilio(TwilioConfig {
         id: CarrierId::parse("simulated")?,
         cps: CPS,
         channels: None,
@@ -221,7 +221,8 @@ fn carrier(base_url: String) -> anyhow::Result<CarrierConfig> {
         auth_token: Secret::new(TOKEN),
         api_key: None,
         base_url,
-    }))
+    });
+    Ok(CarrierConfig { vendor, deck: None })
 }
 
 /// Makes the campaign, dials it, and reports. Returns whether every promise was kept.

@@ -14,7 +14,7 @@ use dialfleet_engine::port::store::RecordStore;
 
 use crate::boot;
 use crate::cli::print;
-use crate::config::{Config, Environment};
+use crate::config::{CarrierConfig, Config, Environment};
 
 /// What a check found: a sentence, and whether it is good.
 type Finding = Result<String, String>;
@@ -46,12 +46,18 @@ pub(crate) async fn run(config: &Config) -> anyhow::Result<ExitCode> {
 
 fn carriers(config: &Config) -> Finding {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let built = config
-        .carriers(&Environment)
-        .and_then(|carriers| boot::carriers(carriers, &clock));
-    match built {
-        Ok(carriers) => Ok(format!("{} configured", carriers.len())),
-        Err(error) => Err(format!("{error:#}")),
+    let carriers = config.carriers(&Environment).map_err(chain)?;
+    let prices: Vec<String> = carriers.iter().map(prices).collect();
+    let built = boot::carriers(carriers, &clock).map_err(chain)?;
+    Ok(format!("{} configured: {}", built.len(), prices.join(", ")))
+}
+
+fn prices(carrier: &CarrierConfig) -> String {
+    let id = carrier.id();
+    match carrier.deck.as_deref() {
+        Some(deck) if deck.rows() == 1 => format!("{id} (1 rate, {})", deck.currency()),
+        Some(deck) => format!("{id} ({} rates, {})", deck.rows(), deck.currency()),
+        None => format!("{id} (no rates)"),
     }
 }
 
@@ -111,4 +117,42 @@ fn public_url(config: &Config) -> Finding {
 
 fn chain(error: impl Into<anyhow::Error>) -> String {
     format!("{:#}", error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn carriers_are_named_with_their_rates() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("carriers.toml");
+        let carrier = |id: &str, rates: &str| {
+            format!(
+                "[[carrier]]\nid = \"{id}\"\nkind = \"twilio\"\naccount_sid = \"AC1\"\nauth_token = \"token\"\n\
+                 cps = 1\ncaller_ids = [\"+442079460000\"]\n{rates}\n"
+            )
+        };
+        let row = |prefix: &str| {
+            format!(r#"{{ prefix = "{prefix}", price_per_min = "0.01", currency = "eur" }}"#)
+        };
+        let text = [
+            carrier("a", ""),
+            carrier("b", &format!("rates = [{}]", row("44"))),
+            carrier("c", &format!("rates = [{}, {}]", row("44"), row("1"))),
+        ];
+        std::fs::write(&file, text.concat()).expect("written");
+        let environment: BTreeMap<String, String> =
+            [("DIALFLEET_CARRIERS".to_owned(), file.display().to_string())].into();
+        let config = Config::read(&environment).expect("valid");
+        assert_eq!(
+            carriers(&config),
+            Ok("3 configured: a (no rates), b (1 rate, EUR), c (2 rates, EUR)".to_owned())
+        );
+        std::fs::write(&file, carrier("d", "rates = \"none.csv\"")).expect("written");
+        let error = carriers(&config).expect_err("no such file");
+        assert!(error.contains("carrier \"d\": rates"), "{error}");
+    }
 }

@@ -37,7 +37,7 @@ pub const MAX_FAULTS: usize = 20;
 /// Minimum and increment of a row that names none: what the large carriers bill.
 pub const DEFAULT_INCREMENT_S: u32 = 60;
 
-/// A row as it is configured (`[[carrier.rates.row]]`). Amounts are text: TOML's numbers are floats.
+/// A row as it is configured (`[[carrier.rates]]`). Amounts are text: TOML's numbers are floats.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
@@ -61,7 +61,7 @@ pub struct Row {
 /// What is wrong with one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The line in the file, from 1; in a list of rows, the row.
+    /// The line of the file, from 1; in a list of rows, the row.
     pub line: u64,
     /// What to change.
     pub why: String,
@@ -70,6 +70,8 @@ pub struct Fault {
 /// Why a deck is refused: with one wrong price nothing in it is to be trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct BadDeck {
+    /// What a fault's number counts: `line` or `row`.
+    pub unit: &'static str,
     /// The first [`MAX_FAULTS`], in order.
     pub faults: Vec<Fault>,
     /// How many there are.
@@ -80,7 +82,7 @@ impl fmt::Display for BadDeck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, fault) in self.faults.iter().enumerate() {
             let mark = if i > 0 { "; " } else { "" };
-            write!(f, "{mark}line {}: {}", fault.line, fault.why)?;
+            write!(f, "{mark}{} {}: {}", self.unit, fault.line, fault.why)?;
         }
         match self.count.saturating_sub(self.faults.len()) {
             0 => Ok(()),
@@ -124,7 +126,7 @@ impl RateDeck {
     /// Every wrong line, with its number.
     pub fn parse_csv(text: &str, fees: Fees) -> Result<Self, BadDeck> {
         let (rows, faults) = csv::rows(text);
-        Self::build(rows, faults, fees)
+        Self::build("line", rows, faults, fees)
     }
 
     /// Takes rows from a configuration file; their number, from 1, stands for the line.
@@ -132,10 +134,15 @@ impl RateDeck {
     /// # Errors
     /// Every wrong row, with its number.
     pub fn from_rows(rows: Vec<Row>, fees: Fees) -> Result<Self, BadDeck> {
-        Self::build((1..).zip(rows).collect(), Vec::new(), fees)
+        Self::build("row", (1..).zip(rows).collect(), Vec::new(), fees)
     }
 
-    fn build(rows: Vec<(u64, Row)>, mut faults: Vec<Fault>, fees: Fees) -> Result<Self, BadDeck> {
+    fn build(
+        unit: &'static str,
+        rows: Vec<(u64, Row)>,
+        mut faults: Vec<Fault>,
+        fees: Fees,
+    ) -> Result<Self, BadDeck> {
         let mut currency = None;
         let mut prices: Vec<HashMap<u64, Price>> = vec![HashMap::new(); MAX_PREFIX + 1];
         if rows.len() > MAX_ROWS {
@@ -159,14 +166,18 @@ impl RateDeck {
             }
             let number = prefix.parse().expect("at most 15 digits, checked by read");
             if prices[prefix.len()].insert(number, price).is_some() {
-                fault(format!("the prefix {prefix} was priced in a line before"));
+                fault(format!("the prefix {prefix} was priced before"));
             }
         }
         let Some(currency) = currency.filter(|_| faults.is_empty()) else {
             faults.sort_by_key(|fault| fault.line);
             let count = faults.len();
             faults.truncate(MAX_FAULTS);
-            return Err(BadDeck { faults, count });
+            return Err(BadDeck {
+                unit,
+                faults,
+                count,
+            });
         };
         let by_length = prices.into_iter().enumerate().rev();
         Ok(Self {

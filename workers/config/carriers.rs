@@ -8,13 +8,16 @@
 //! auth_token = { env = "TWILIO_AUTH_TOKEN" }
 //! cps = 1
 //! caller_ids = ["+442079460000"]
+//! rates = "twilio.csv"
 //! ```
 
+mod rates;
 mod sanspbx;
 mod telnyx;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use dialfleet_adapters::carrier::Secret;
@@ -24,13 +27,24 @@ use dialfleet_adapters::carrier::twilio::{BASE_URL, TwilioConfig};
 use dialfleet_domain::call::{Ending, RefusalClass};
 use dialfleet_domain::id::CarrierId;
 use dialfleet_domain::phone::E164;
+use dialfleet_domain::rates::RateDeck;
+use dialfleet_domain::tariff::FeesDraft;
 use serde::Deserialize;
 
 use super::Source;
 
+/// One carrier account, and what it charges.
+#[derive(Debug, Clone)]
+pub(crate) struct CarrierConfig {
+    /// Whose it is, and how it is reached.
+    pub(crate) vendor: Vendor,
+    /// Its prices; absent when the file has none.
+    pub(crate) deck: Option<Arc<RateDeck>>,
+}
+
 /// One carrier account, ready to be built.
 #[derive(Debug, Clone)]
-pub(crate) enum CarrierConfig {
+pub(crate) enum Vendor {
     /// Twilio Programmable Voice, or anything that speaks its API.
     Twilio(TwilioConfig),
     /// Telnyx Call Control v2.
@@ -42,10 +56,10 @@ pub(crate) enum CarrierConfig {
 impl CarrierConfig {
     /// The carrier's id.
     pub(crate) fn id(&self) -> &CarrierId {
-        match self {
-            Self::Twilio(config) => &config.id,
-            Self::Telnyx(config) => &config.id,
-            Self::SansPbx(config) => &config.id,
+        match &self.vendor {
+            Vendor::Twilio(config) => &config.id,
+            Vendor::Telnyx(config) => &config.id,
+            Vendor::SansPbx(config) => &config.id,
         }
     }
 }
@@ -96,8 +110,8 @@ struct Entry {
     channels: Option<u32>,
     caller_ids: Vec<Value<String>>,
     weight: Option<u32>,
-    /// Kept for cost routing; nothing reads it yet.
-    rates: Option<toml::Value>,
+    rates: Option<rates::Rates>,
+    fees: Option<FeesDraft>,
     account_sid: Option<Value<String>>,
     auth_token: Option<Value<String>>,
     api_key: Option<Value<String>>,
@@ -134,10 +148,12 @@ fn need(value: Option<&Value<String>>, name: &str, source: &dyn Source) -> anyho
 pub(crate) fn read(path: &Path, source: &dyn Source) -> anyhow::Result<Vec<CarrierConfig>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("{} cannot be read", path.display()))?;
-    parse(&text, source).with_context(|| format!("{} is not usable", path.display()))
+    let folder = path.parent().unwrap_or(Path::new(""));
+    parse(&text, folder, source).with_context(|| format!("{} is not usable", path.display()))
 }
 
-fn parse(text: &str, source: &dyn Source) -> anyhow::Result<Vec<CarrierConfig>> {
+/// `folder` is where the paths in it begin.
+fn parse(text: &str, folder: &Path, source: &dyn Source) -> anyhow::Result<Vec<CarrierConfig>> {
     let file: File = toml::from_str(text).map_err(|error| without_values(text, &error))?;
     ensure!(!file.carrier.is_empty(), "there is no [[carrier]] in it");
     let mut ids = std::collections::BTreeSet::new();
@@ -149,7 +165,8 @@ fn parse(text: &str, source: &dyn Source) -> anyhow::Result<Vec<CarrierConfig>> 
             entry.id
         );
         let id = entry.id.clone();
-        carriers.push(carrier(entry, source).with_context(|| format!("carrier \"{id}\""))?);
+        let carrier = carrier(entry, folder, source);
+        carriers.push(carrier.with_context(|| format!("carrier \"{id}\""))?);
     }
     Ok(carriers)
 }
@@ -181,7 +198,15 @@ fn without_values(text: &str, error: &toml::de::Error) -> anyhow::Error {
     }
 }
 
-fn carrier(entry: Entry, source: &dyn Source) -> anyhow::Result<CarrierConfig> {
+fn carrier(mut entry: Entry, folder: &Path, source: &dyn Source) -> anyhow::Result<CarrierConfig> {
+    let (rates, fees) = (entry.rates.take(), entry.fees.take());
+    Ok(CarrierConfig {
+        vendor: vendor(entry, source)?,
+        deck: rates::read(rates, fees, folder)?,
+    })
+}
+
+fn vendor(entry: Entry, source: &dyn Source) -> anyhow::Result<Vendor> {
     // It is a path segment of the callback address.
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     ensure!(
@@ -200,9 +225,6 @@ fn carrier(entry: Entry, source: &dyn Source) -> anyhow::Result<CarrierConfig> {
         entry.channels.is_none_or(|c| c > 0),
         "channels must be at least 1"
     );
-    if entry.rates.is_some() {
-        tracing::warn!(carrier = %entry.id, "rates are not used by this version: carriers are tried in order");
-    }
     if entry.channels.is_some() {
         tracing::warn!(carrier = %entry.id, "channels is not enforced by this version: keep the campaigns' limits below it");
     }
@@ -226,7 +248,7 @@ fn carrier(entry: Entry, source: &dyn Source) -> anyhow::Result<CarrierConfig> {
                 (None, None) => None,
                 _ => bail!("api_key and api_secret belong together"),
             };
-            Ok(CarrierConfig::Twilio(TwilioConfig {
+            Ok(Vendor::Twilio(TwilioConfig {
                 id: CarrierId::parse(entry.id.clone())?,
                 cps: entry.cps,
                 channels: entry.channels,
@@ -241,12 +263,8 @@ fn carrier(entry: Entry, source: &dyn Source) -> anyhow::Result<CarrierConfig> {
                 },
             }))
         }
-        "sanspbx" => Ok(CarrierConfig::SansPbx(sanspbx::read(
-            entry, caller_ids, source,
-        )?)),
-        "telnyx" => Ok(CarrierConfig::Telnyx(telnyx::read(
-            entry, caller_ids, source,
-        )?)),
+        "sanspbx" => Ok(Vendor::SansPbx(sanspbx::read(entry, caller_ids, source)?)),
+        "telnyx" => Ok(Vendor::Telnyx(telnyx::read(entry, caller_ids, source)?)),
         other => bail!("kind \"{other}\" is not known; \"twilio\", \"telnyx\" and \"sanspbx\" are"),
     }
 }

@@ -34,7 +34,8 @@ cps = 2.5
 channels = 10
 weight = 3
 caller_ids = ["+442079460000", { env = "CALLER" }]
-rates = { GB = 0.01 }
+rates = [{ prefix = "44", price_per_min = "0.0158", currency = "USD", increment = 1 }]
+fees = { amd = "0.0075", stream_per_min = "0.004" }
 
 [[carrier]]
 id = "t2"
@@ -89,19 +90,20 @@ fn env() -> BTreeMap<String, String> {
 
 /// Parses and builds, as a process does at its start. The error is what it would print.
 fn outcome(text: &str) -> Result<usize, String> {
-    let carriers = parse(text, &env()).map_err(|error| format!("{error:#}"))?;
+    let carriers =
+        parse(text, Path::new("/nowhere"), &env()).map_err(|error| format!("{error:#}"))?;
     let mut ids = BTreeSet::new();
     for carrier in &carriers {
-        let (id, cps, built) = match carrier {
-            CarrierConfig::Twilio(c) => {
+        let (id, cps, built) = match &carrier.vendor {
+            Vendor::Twilio(c) => {
                 let built = Twilio::new(c.clone()).map(drop);
                 (&c.id, c.cps, built.map_err(|error| error.to_string()))
             }
-            CarrierConfig::Telnyx(c) => {
+            Vendor::Telnyx(c) => {
                 let built = Telnyx::new(c.clone(), Arc::new(SystemClock)).map(drop);
                 (&c.id, c.cps, built.map_err(|error| error.to_string()))
             }
-            CarrierConfig::SansPbx(c) => {
+            Vendor::SansPbx(c) => {
                 let built = SansPbx::new(c.clone()).map(drop);
                 (&c.id, c.cps, built.map_err(|error| error.to_string()))
             }
@@ -130,8 +132,8 @@ fn check(text: &str) -> Result<(), TestCaseError> {
 #[test]
 fn a_good_file_and_what_can_be_wrong_with_it() {
     assert_eq!(outcome(FULL), Ok(4));
-    let carriers = parse(GOOD, &env()).expect("good");
-    let CarrierConfig::Twilio(twilio) = &carriers[0] else {
+    let carriers = parse(GOOD, Path::new(""), &env()).expect("good");
+    let Vendor::Twilio(twilio) = &carriers[0].vendor else {
         panic!("{carriers:?}")
     };
     assert_eq!(
@@ -268,7 +270,7 @@ proptest! {
     }
 
     #[test]
-    fn values_in_the_wrong_places(swaps in prop::collection::vec((0..46_usize, any::<prop::sample::Index>()), 1..4)) {
+    fn values_in_the_wrong_places(swaps in prop::collection::vec((0..49_usize, any::<prop::sample::Index>()), 1..4)) {
         let values = values();
         let mut lines: Vec<String> = FULL.lines().map(str::to_owned).collect();
         for (line, value) in swaps {

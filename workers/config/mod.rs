@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use dialfleet_adapters::carrier::Secret;
 use dialfleet_runtime::telemetry::{Format, TelemetryConfig};
 
-pub(crate) use carriers::CarrierConfig;
+pub(crate) use carriers::{CarrierConfig, Vendor};
 pub(crate) use source::{Environment, Source};
 
 /// The port unless `PORT` says otherwise.

@@ -112,6 +112,11 @@ fn rows_of_a_configuration_file_are_the_same() {
     assert_eq!(RateDeck::from_rows(rows, Fees::default()), Ok(deck(GOOD)));
     let float = r#"{"prefix":"1","price_per_min":0.0140,"currency":"USD"}"#;
     assert!(serde_json::from_str::<Row>(float).is_err());
+    let twice = r#"[{"prefix":"1","price_per_min":"0.0140","currency":"USD"},
+        {"prefix":"+1","price_per_min":"0.09","currency":"USD"}]"#;
+    let rows: Vec<Row> = serde_json::from_str(twice).expect("rows");
+    let bad = RateDeck::from_rows(rows, Fees::default()).expect_err("twice");
+    assert_eq!(bad.to_string(), "row 2: the prefix 1 was priced before");
 }
 
 proptest! {

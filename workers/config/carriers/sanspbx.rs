@@ -56,11 +56,12 @@ pub(super) fn read(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::path::Path;
 
     use dialfleet_adapters::carrier::sanspbx::SansPbx;
     use dialfleet_domain::call::{Ending, RefusalClass};
 
-    use super::super::{CarrierConfig, parse};
+    use super::super::{Vendor, parse};
     use super::*;
 
     const GOOD: &str = r#"
@@ -78,8 +79,8 @@ callback_sources = ["203.0.113.0/24"]
 
     fn read(text: &str) -> anyhow::Result<SansPbxConfig> {
         let env = BTreeMap::from([("TOKEN".to_owned(), "hunter2".to_owned())]);
-        match parse(text, &env)?.pop() {
-            Some(CarrierConfig::SansPbx(config)) => Ok(config),
+        match parse(text, Path::new(""), &env)?.pop().map(|c| c.vendor) {
+            Some(Vendor::SansPbx(config)) => Ok(config),
             other => panic!("{other:?}"),
         }
     }

@@ -34,8 +34,9 @@ pub(super) fn read(
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::path::Path;
 
-    use super::super::{CarrierConfig, parse};
+    use super::super::{Vendor, parse};
     use super::*;
 
     const GOOD: &str = r#"
@@ -51,8 +52,8 @@ caller_ids = ["+442079460000"]
 
     fn read(text: &str) -> anyhow::Result<TelnyxConfig> {
         let env = BTreeMap::from([("TELNYX_API_KEY".to_owned(), "KEY-hunter2\n".to_owned())]);
-        match parse(text, &env)?.pop() {
-            Some(CarrierConfig::Telnyx(config)) => Ok(config),
+        match parse(text, Path::new(""), &env)?.pop().map(|c| c.vendor) {
+            Some(Vendor::Telnyx(config)) => Ok(config),
             other => panic!("{other:?}"),
         }
     }
