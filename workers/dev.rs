@@ -13,6 +13,7 @@ use dialfleet_domain::campaign::{Campaign, CampaignState, Order};
 use dialfleet_domain::id::{CampaignId, CarrierId, ImportId};
 use dialfleet_domain::import::ImportState;
 use dialfleet_domain::phone::E164;
+use dialfleet_domain::routing::Strategy;
 use dialfleet_engine::ingest::import_file;
 use dialfleet_engine::intake::Format;
 use dialfleet_engine::order::{self, NewCampaign};
@@ -255,6 +256,10 @@ async fn dial(
             // The bundled carrier is the only one there is.
             new.carriers.clear();
             new.caller_ids.clear();
+            if new.routing.strategy == Some(Strategy::Assigned) {
+                new.routing.strategy = None;
+                new.routing.carrier = None;
+            }
             let campaign = order::create(fleet, &fleet.settings.tenant, new).await?;
             let rows = import(fleet, &campaign.id, leads, format).await?;
             (campaign, rows)

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::phone::E164;
 use crate::phone::area::Place;
@@ -38,6 +39,33 @@ pub struct Caps {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub daily: Option<u32>,
+}
+
+/// Why caps are refused: a number that may never call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum BadCaps {
+    /// In an hour.
+    #[error("caps.hourly must be at least 1; leave it out for no cap")]
+    Hourly,
+    /// In a day.
+    #[error("caps.daily must be at least 1; leave it out for no cap")]
+    Daily,
+}
+
+impl Caps {
+    /// Checks what the types cannot hold.
+    ///
+    /// # Errors
+    /// See [`BadCaps`].
+    pub fn check(&self) -> Result<(), BadCaps> {
+        if self.hourly == Some(0) {
+            return Err(BadCaps::Hourly);
+        }
+        if self.daily == Some(0) {
+            return Err(BadCaps::Daily);
+        }
+        Ok(())
+    }
 }
 
 /// Whether a number from next door is preferred.

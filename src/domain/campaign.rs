@@ -6,12 +6,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::caller_id::{Caps, Presence};
 use crate::flow::Flow;
 use crate::id::{CampaignId, CarrierId, TenantId};
 use crate::phone::{E164, Region};
 use crate::retry::RetryPolicy;
+use crate::routing::Policy;
 use crate::schedule::Schedule;
 use crate::time::Timestamp;
+
+#[cfg(test)]
+mod tests;
 
 /// Concurrent calls a campaign may have unless it says otherwise.
 pub const DEFAULT_CONCURRENCY: u32 = 5;
@@ -193,6 +198,15 @@ pub struct Campaign {
     /// Caller ids to show; empty means the carrier's own.
     #[serde(default)]
     pub caller_ids: Vec<E164>,
+    /// How its carriers are chosen.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub routing: Policy,
+    /// How often one caller id may call.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub caps: Caps,
+    /// Whether a caller id from next door is preferred.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub presence: Presence,
     /// The country of numbers written without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<Region>,
@@ -223,6 +237,12 @@ pub struct Campaign {
     pub changed_at: Timestamp,
 }
 
+/// Whether a setting is as if nobody had said anything, and need not be written.
+#[must_use]
+pub fn is_default<T: Default + PartialEq>(setting: &T) -> bool {
+    *setting == T::default()
+}
+
 impl Campaign {
     /// How long a telephone may ring.
     #[must_use]
@@ -242,75 +262,6 @@ impl Campaign {
         match self.former_limit {
             Some(former) if former.until > now => former.limit.max(self.limit),
             Some(_) | None => self.limit,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_order_in_every_state() {
-        use CampaignState as S;
-        let orders = [
-            Order::Start,
-            Order::Pause,
-            Order::Resume,
-            Order::Drain,
-            Order::Stop,
-        ];
-        // Rows: state; columns: start, pause, resume, drain, stop. `None` is a refusal.
-        let table = [
-            (
-                S::Draft,
-                [Some(S::Running), None, None, None, Some(S::Stopped)],
-            ),
-            (
-                S::Running,
-                [
-                    Some(S::Running),
-                    Some(S::Paused),
-                    Some(S::Running),
-                    Some(S::Draining),
-                    Some(S::Stopped),
-                ],
-            ),
-            (
-                S::Paused,
-                [
-                    Some(S::Running),
-                    Some(S::Paused),
-                    Some(S::Running),
-                    None,
-                    Some(S::Stopped),
-                ],
-            ),
-            (
-                S::Draining,
-                [
-                    None,
-                    Some(S::Paused),
-                    Some(S::Running),
-                    Some(S::Draining),
-                    Some(S::Stopped),
-                ],
-            ),
-            (S::Stopped, [None, None, None, None, Some(S::Stopped)]),
-            (
-                S::Done,
-                [Some(S::Running), None, None, None, Some(S::Stopped)],
-            ),
-        ];
-        assert_eq!(table.len(), S::ALL.len());
-        for (state, row) in table {
-            for (order, expected) in orders.into_iter().zip(row) {
-                assert_eq!(
-                    order.apply(state).ok(),
-                    expected,
-                    "{order:?} while {state:?}"
-                );
-            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dialfleet_domain::call::attempt::NewAttempt;
 use dialfleet_domain::call::{Attempt, Leg, LegState};
+use dialfleet_domain::caller_id::{Caps, Presence};
 use dialfleet_domain::campaign::{Amd, Campaign, CampaignState, DEFAULT_CONCURRENCY};
 use dialfleet_domain::flow::Flow;
 use dialfleet_domain::id::{CampaignId, CarrierId, ClaimToken, ImportId, LeadId, Nonce, TenantId};
@@ -13,6 +14,7 @@ use dialfleet_domain::import::{Import, ImportState};
 use dialfleet_domain::lead::{DEFAULT_PRIORITY, Lead, LeadState, Source};
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::retry::RetryPolicy;
+use dialfleet_domain::routing::Policy;
 use dialfleet_domain::schedule::Zone;
 use dialfleet_domain::time::Timestamp;
 
@@ -78,6 +80,9 @@ pub fn campaign(name: &str) -> Campaign {
         weight: 1,
         carriers: Vec::new(),
         caller_ids: Vec::new(),
+        routing: Policy::default(),
+        caps: Caps::default(),
+        presence: Presence::default(),
         region: None,
         schedule: None,
         retry: RetryPolicy::default(),

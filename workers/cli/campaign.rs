@@ -89,6 +89,12 @@ const SHOW: [Column; 10] = [
     ("done", "counts.done"),
     ("outcomes", "counts.outcomes"),
 ];
+/// What the API says only when it is not the default.
+const SETTINGS: [Column; 3] = [
+    ("routing", "routing"),
+    ("caps", "caps"),
+    ("presence", "presence"),
+];
 
 /// Runs a campaign command.
 ///
@@ -110,7 +116,7 @@ pub(crate) async fn run(command: CampaignCommand) -> Done {
                 Body::Empty,
             )
             .await?;
-            table::one(args.server.output, &value, &SHOW);
+            show(args.server.output, &value);
             Ok(ExitCode::SUCCESS)
         }
         CampaignCommand::Start(args) => order(args, "start").await,
@@ -122,10 +128,21 @@ pub(crate) async fn run(command: CampaignCommand) -> Done {
             let path = format!("/campaigns/{}", segment(&args.id));
             let body = Body::Json(json!({ "concurrency": args.concurrency }));
             let value = call(&args.server, Method::PATCH, &path, body).await?;
-            table::one(args.server.output, &value, &SHOW);
+            show(args.server.output, &value);
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn show(output: Output, value: &Value) {
+    table::one(output, value, &columns(value));
+}
+
+fn columns(value: &Value) -> Vec<Column> {
+    let said = SETTINGS
+        .into_iter()
+        .filter(|(_, path)| !value[path].is_null());
+    SHOW.into_iter().chain(said).collect()
 }
 
 async fn create(args: CreateArgs) -> Done {
@@ -147,7 +164,7 @@ async fn create(args: CreateArgs) -> Done {
         anyhow::bail!("a campaign needs a name: --name, or `name` in the file");
     }
     let value = call(&args.server, Method::POST, "/campaigns", Body::Json(new)).await?;
-    table::one(args.server.output, &value, &SHOW);
+    show(args.server.output, &value);
     if matches!(args.server.output, Output::Table) {
         say(&format!(
             "next: dialfleet leads import FILE --campaign {}",
@@ -192,12 +209,14 @@ fn as_json(value: toml::Value) -> Value {
 async fn order(args: OneArgs, verb: &str) -> Done {
     let path = format!("/campaigns/{}/{verb}", segment(&args.id));
     let value = call(&args.server, Method::POST, &path, Body::Empty).await?;
-    table::one(args.server.output, &value, &SHOW);
+    show(args.server.output, &value);
     Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]
 mod tests {
+    use dialfleet_domain::caller_id::Presence;
+    use dialfleet_domain::routing::Strategy;
     use dialfleet_engine::order::NewCampaign;
     use proptest::prelude::*;
     use proptest::test_runner::RngSeed;
@@ -215,6 +234,50 @@ mod tests {
         let body = read(file).expect("good");
         assert_eq!(body, json!({ "name": "a", "schedule": schedule }));
         serde_json::from_value::<NewCampaign>(body).expect("a campaign");
+    }
+
+    #[test]
+    fn routing_caps_and_presence_are_settings_of_a_file() {
+        let file = "name = \"a\"\npresence = \"country\"\n[routing]\nstrategy = \"weighted\"\n\
+                    weights = { cost = 1, quality = 1 }\nexplore_percent = 0\n[caps]\nhourly = 15\n";
+        let body = read(file).expect("good");
+        let new: NewCampaign = serde_json::from_value(body.clone()).expect("a campaign");
+        assert_eq!(new, toml::from_str(file).expect("a campaign"));
+        assert_eq!(new.routing.strategy, Some(Strategy::Weighted));
+        assert_eq!(
+            (new.routing.weights.quality, new.routing.explore_percent),
+            (1, 0)
+        );
+        assert_eq!((new.caps.hourly, new.caps.daily), (Some(15), None));
+        assert_eq!(new.presence, Presence::Country);
+        // Shown when the API says them.
+        let titles = |value: &Value| columns(value).len() - SHOW.len();
+        assert_eq!((titles(&body), titles(&json!({ "name": "a" }))), (3, 0));
+        for bad in [
+            "[routing]\nstratgy = \"cost\"",
+            "[routing]\nexplore_percent = -1",
+            "[caps]\nweekly = 1",
+            "presence = \"state\"",
+        ] {
+            let file = format!("name = \"a\"\n{bad}\n");
+            assert!(toml::from_str::<NewCampaign>(&file).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_the_bundled_file_shows_can_be_said() {
+        let file = include_str!("../sample/campaign.toml");
+        let shown: Vec<&str> = file
+            .lines()
+            .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+            .collect();
+        let new: NewCampaign = toml::from_str(&shown.join("\n")).expect("a campaign");
+        new.routing.check().expect("good");
+        new.caps.check().expect("good");
+        assert_eq!(new.presence, Presence::Country);
+        assert_ne!((new.routing, new.caps), Default::default());
+        let quiet: NewCampaign = toml::from_str(file).expect("a campaign");
+        assert_eq!((quiet.routing, quiet.caps), Default::default());
     }
 
     #[test]

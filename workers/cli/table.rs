@@ -51,15 +51,46 @@ fn json(value: &Value) {
 }
 
 fn text(value: &Value, path: &str) -> String {
-    let found = path.split('.').fold(value, |v, key| &v[key]);
-    match found {
+    plain(path.split('.').fold(value, |v, key| &v[key]))
+}
+
+fn plain(value: &Value) -> String {
+    match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Object(map) => map
             .iter()
-            .map(|(k, v)| format!("{k} {v}"))
+            .map(|(k, v)| match v {
+                Value::Object(_) => format!("{k} ({})", plain(v)),
+                _ => format!("{k} {}", plain(v)),
+            })
             .collect::<Vec<_>>()
             .join(", "),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_plain_text() {
+        let value = json!({
+            "id": "cmp_1", "schedule": null, "counts": { "outcomes": { "busy": 2, "answered": 1 } },
+            "routing": { "strategy": "cost", "weights": { "cost": 1, "quality": 2 } }, "carriers": ["a"],
+        });
+        for (path, want) in [
+            ("id", "cmp_1"),
+            ("schedule", ""),
+            ("nothing.at.all", ""),
+            ("counts.outcomes", "answered 1, busy 2"),
+            ("routing", "strategy cost, weights (cost 1, quality 2)"),
+            ("carriers", "[\"a\"]"),
+        ] {
+            assert_eq!(text(&value, path), want, "{path}");
+        }
     }
 }

@@ -232,3 +232,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_cap_is_at_least_one() {
+    let caps = |hourly, daily| Caps { hourly, daily };
+    for (caps, want) in [
+        (caps(None, None), Ok(())),
+        (caps(Some(1), Some(1)), Ok(())),
+        (caps(Some(u32::MAX), None), Ok(())),
+        (caps(Some(0), None), Err(BadCaps::Hourly)),
+        (caps(Some(15), Some(0)), Err(BadCaps::Daily)),
+    ] {
+        assert_eq!(caps.check(), want, "{caps:?}");
+    }
+    assert!(BadCaps::Hourly.to_string().starts_with("caps.hourly"));
+    assert!(BadCaps::Daily.to_string().starts_with("caps.daily"));
+}

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use dialfleet_domain::call::Attempt;
-use dialfleet_domain::campaign::{Amd, Campaign};
+use dialfleet_domain::caller_id::{Caps, Presence};
+use dialfleet_domain::campaign::{Amd, Campaign, is_default};
 use dialfleet_domain::flow::Flow;
 use dialfleet_domain::id::{AttemptId, CampaignId, CarrierId, LeadId};
 use dialfleet_domain::phone::{E164, Region};
 use dialfleet_domain::retry::RetryPolicy;
+use dialfleet_domain::routing::Policy;
 use dialfleet_domain::schedule::Schedule;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::store::LeadCounts;
@@ -28,6 +30,12 @@ pub(crate) struct CampaignView {
     weight: u32,
     carriers: Vec<CarrierId>,
     caller_ids: Vec<E164>,
+    #[serde(skip_serializing_if = "is_default")]
+    routing: Policy,
+    #[serde(skip_serializing_if = "is_default")]
+    caps: Caps,
+    #[serde(skip_serializing_if = "is_default")]
+    presence: Presence,
     region: Option<Region>,
     schedule: Option<Schedule>,
     retry: RetryPolicy,
@@ -50,6 +58,9 @@ impl From<Campaign> for CampaignView {
             weight: c.weight,
             carriers: c.carriers,
             caller_ids: c.caller_ids,
+            routing: c.routing,
+            caps: c.caps,
+            presence: c.presence,
             region: c.region,
             schedule: c.schedule,
             retry: c.retry,

@@ -1,7 +1,9 @@
 //! Campaign documents.
 
+use dialfleet_domain::caller_id::Presence;
 use dialfleet_domain::campaign::{CampaignState, FormerLimit};
 use dialfleet_domain::id::TenantId;
+use dialfleet_domain::routing::Strategy;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::Store;
 use dialfleet_engine::port::store::{CampaignChange, Cas, Inserted};
@@ -27,7 +29,10 @@ async fn insert(store: &dyn Store, name: &str, state: CampaignState, wake_at: Op
 }
 
 pub(crate) async fn inserted_once(store: &dyn Store) {
-    let first = campaign("a");
+    let mut first = campaign("a");
+    first.routing.strategy = Some(Strategy::Quality);
+    first.caps.hourly = Some(15);
+    first.presence = Presence::Country;
     assert_eq!(
         store.insert_campaign(&first).await.unwrap(),
         Inserted::Fresh

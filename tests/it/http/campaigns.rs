@@ -38,6 +38,54 @@ async fn a_campaign_is_made_and_shown() {
 }
 
 #[tokio::test]
+async fn routing_caps_and_presence_are_shown_when_somebody_said_something() {
+    let rig = Rig::new().await;
+    let weights = json!({"cost": 1, "quality": 2});
+    // What is asked for, and what is shown.
+    let table = [
+        (json!({}), json!({})),
+        (
+            json!({"routing": {}, "caps": {}, "presence": "local"}),
+            json!({}),
+        ),
+        (
+            json!({"routing": {"strategy": "cost"}, "caps": {"hourly": 15, "daily": 80}, "presence": "country"}),
+            json!({"routing": {"strategy": "cost", "weights": weights, "explore_percent": 4},
+                   "caps": {"hourly": 15, "daily": 80}, "presence": "country"}),
+        ),
+        (
+            json!({"routing": {"strategy": "assigned", "carrier": "sample", "explore_percent": 0}}),
+            json!({"routing": {"strategy": "assigned", "carrier": "sample", "weights": weights, "explore_percent": 0}}),
+        ),
+    ];
+    for (mut new, shown) in table {
+        new["name"] = "a".into();
+        let made = answer(rig.post("/v1/campaigns").json(&new), 201).await;
+        for member in ["routing", "caps", "presence"] {
+            assert_eq!(made.get(member), shown.get(member), "{member}: {new}");
+        }
+        let path = format!("/v1/campaigns/{}", made["id"].as_str().unwrap());
+        assert_eq!(answer(rig.get(&path), 200).await, made);
+    }
+    let bad = json!({"name": "a", "caps": {"daily": 0}});
+    let (_, document) = problem(rig.post("/v1/campaigns").json(&bad), 422).await;
+    assert!(
+        document
+            .to_string()
+            .contains("caps.daily must be at least 1"),
+        "{document}"
+    );
+    let bad = json!({"name": "a", "routing": {"explore_percent": 21}});
+    let (_, document) = problem(rig.post("/v1/campaigns").json(&bad), 422).await;
+    assert!(
+        document
+            .to_string()
+            .contains("routing.explore_percent must be 0 to 20"),
+        "{document}"
+    );
+}
+
+#[tokio::test]
 async fn a_wrong_field_is_named() {
     let rig = Rig::new().await;
     let table = [
@@ -72,6 +120,61 @@ async fn a_wrong_field_is_named() {
             json!({"name": "a", "retry": {"max": 3}}),
             "/retry/max",
             "unknown_field",
+        ),
+        (
+            json!({"name": "a", "routing": {"stratgy": "cost"}}),
+            "/routing/stratgy",
+            "unknown_field",
+        ),
+        (
+            json!({"name": "a", "routing": {"strategy": "cheap"}}),
+            "/routing/strategy",
+            "bad_value",
+        ),
+        (
+            json!({"name": "a", "routing": {"weights": {"cost": 0, "quality": 0}}}),
+            "/routing",
+            "bad_value",
+        ),
+        (
+            json!({"name": "a", "routing": {"explore_percent": 21}}),
+            "/routing",
+            "bad_value",
+        ),
+        (
+            json!({"name": "a", "routing": {"carrier": "sample"}}),
+            "/routing",
+            "bad_value",
+        ),
+        (
+            json!({"name": "a", "routing": {"strategy": "assigned", "carrier": "nobody"}}),
+            "/routing",
+            "bad_value",
+        ),
+        (
+            json!({"name": "a", "caps": {"hourly": 0}}),
+            "/caps",
+            "bad_value",
+        ),
+        (
+            json!({"name": "a", "caps": {"hourly": 15, "daily": 0}}),
+            "/caps",
+            "bad_value",
+        ),
+        (
+            json!({"name": "a", "caps": {"hourly": -1}}),
+            "/caps/hourly",
+            "bad_value",
+        ),
+        (
+            json!({"name": "a", "caps": {"weekly": 1}}),
+            "/caps/weekly",
+            "unknown_field",
+        ),
+        (
+            json!({"name": "a", "presence": "state"}),
+            "/presence",
+            "bad_value",
         ),
     ];
     for (body, pointer, code) in table {
