@@ -19,6 +19,7 @@ use dialfleet_engine::dialer::Dialer;
 use dialfleet_engine::pace::Pace;
 use dialfleet_engine::port::store::MacKey;
 use dialfleet_engine::port::{Carrier, Clock, Entropy, Queue, Store};
+use dialfleet_engine::routes::Routes;
 use dialfleet_engine::time::FleetClock;
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_engine::{Fleet, Role, Settings};
@@ -69,6 +70,11 @@ pub(crate) async fn boot(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let (store, queue) = state(config, &part.keep, part.migrate, &clock).await?;
+    let decks: BTreeMap<CarrierId, _> = part
+        .carriers
+        .iter()
+        .map(|config| (config.id().clone(), config.deck.clone()))
+        .collect();
     let carriers = carriers(part.carriers, &clock)?;
     let keys = keys(store.as_ref(), entropy.as_ref()).await?;
     let rates = carriers
@@ -86,6 +92,10 @@ pub(crate) async fn boot(
     };
     let fleet = Fleet {
         pace: Pace::new(clock.clone(), rates),
+        routes: Routes::new(carriers.iter().map(|(id, carrier)| {
+            let deck = decks.get(id).cloned().flatten();
+            (carrier.profile(), deck)
+        })),
         store,
         queue,
         carriers,

@@ -83,28 +83,42 @@ pub struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// What a campaign asks, with nothing known about the lead.
+    /// What somebody asks who says nothing about the call.
     #[must_use]
-    pub fn of(campaign: &'a Campaign, policy: Policy, now: Timestamp, draw: u64) -> Self {
+    pub fn open(now: Timestamp, draw: u64) -> Self {
         Self {
-            policy,
-            order: &campaign.carriers,
-            caller_ids: &campaign.caller_ids,
+            policy: Policy::default(),
+            order: &[],
+            caller_ids: &[],
             currency: None,
             assigned: None,
             to: None,
-            needs: needs(campaign),
+            needs: Vec::new(),
             tried: &[],
             last: None,
             presence: Presence::default(),
             caps: Caps::default(),
-            usage: Usage {
-                talk_s: None,
-                amd: campaign.amd.mode != AmdMode::Off,
-                stream: false,
-            },
+            usage: Usage::default(),
             now,
             draw,
+        }
+    }
+
+    /// What a campaign asks, with nothing known about the lead.
+    #[must_use]
+    pub fn of(campaign: &'a Campaign, now: Timestamp, draw: u64) -> Self {
+        Self {
+            policy: campaign.routing.clone(),
+            order: &campaign.carriers,
+            caller_ids: &campaign.caller_ids,
+            needs: needs(campaign),
+            presence: campaign.presence,
+            caps: campaign.caps,
+            usage: Usage {
+                amd: campaign.amd.mode != AmdMode::Off,
+                ..Usage::default()
+            },
+            ..Self::open(now, draw)
         }
     }
 }
@@ -244,25 +258,4 @@ fn admit(
         Some(why) => Err(why.clone()),
         None => Ok(from),
     }
-}
-
-/// [`choose`] for a caller that knows the campaign and the carriers only: no destination, no time, no
-/// exploration. `first`, the carrier whose token is in hand, leads if it may be asked at all.
-#[must_use]
-pub fn route(
-    campaign: &Campaign,
-    candidates: &[Candidate],
-    first: Option<&CarrierId>,
-    draw: u64,
-) -> Decision {
-    let policy = Policy {
-        explore_percent: 0,
-        ..Policy::default()
-    };
-    let question = Question::of(campaign, policy, Timestamp::default(), draw);
-    let mut decision = choose(&question, candidates);
-    if let Some(first) = first {
-        decision.lead_with(first, "its token is in hand");
-    }
-    decision
 }

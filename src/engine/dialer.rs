@@ -9,14 +9,16 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dialfleet_domain::breaker::Admission;
+use dialfleet_domain::caller_id::Caps;
 use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::id::{CampaignId, CarrierId};
-use dialfleet_domain::routing::route;
+use dialfleet_domain::routing::{self, Hop, Question, Strategy};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, watch};
 
-use crate::fill_slot::{Filled, candidates, fill_slot};
+use crate::fill_slot::{Filled, fill_slot};
 use crate::fleet::Fleet;
 use crate::message::FillSlot;
 use crate::pace::Token;
@@ -28,6 +30,9 @@ const IN_FLIGHT: usize = 48;
 const MAX_OFFERS: usize = 10_000;
 /// The first delay after a fence came too late, and the longest.
 const HOLD: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+
+/// A wait for pace that is not worth another carrier.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The waiting slots of this process.
 pub struct Dialer {
@@ -152,6 +157,11 @@ impl Dialer {
             .is_some_and(|ring| !ring.is_empty())
     }
 
+    /// How many slots wait for a carrier.
+    fn waiting(&self, carrier: &CarrierId) -> usize {
+        self.lock().rings.get(carrier).map_or(0, Ring::len)
+    }
+
     /// A fence came too late: this process or its store is overloaded, so it waits before the next
     /// fill, twice as long each time, and forgets it after a success.
     fn after(&self, fleet: &Fleet, filled: &Filled) {
@@ -247,7 +257,7 @@ async fn sort_offers(fleet: &Fleet, dialer: &Dialer) {
             let Some(campaign) = found.filter(|c| c.state.may_dial() && fill.slot < c.limit) else {
                 continue;
             };
-            match lane_of(fleet, campaign) {
+            match lane_of(fleet, dialer, campaign) {
                 Some(carrier) => {
                     refused.extend(dialer.park(&carrier, fill, campaign.weight).err());
                 }
@@ -260,23 +270,32 @@ async fn sort_offers(fleet: &Fleet, dialer: &Dialer) {
     }
 }
 
-/// The carrier in whose ring a campaign waits: the one that would be asked now. While none can be,
-/// its first one: that is where the wait ends.
-fn lane_of(fleet: &Fleet, campaign: &Campaign) -> Option<CarrierId> {
-    let mut candidates = candidates(fleet);
-    for resting in [true, false] {
-        if !resting {
-            candidates.iter_mut().for_each(|c| c.excluded = None);
-        }
-        if let Some(hop) = route(campaign, &candidates, None, 0)
-            .chain
-            .into_iter()
-            .next()
-        {
-            return Some(hop.carrier);
-        }
+/// The carrier in whose ring a campaign waits: the best one whose turn comes soon, or else the one
+/// whose turn comes first. While none may be asked, the best one: that is where the wait ends.
+fn lane_of(fleet: &Fleet, dialer: &Dialer, campaign: &Campaign) -> Option<CarrierId> {
+    let now = fleet.clock.now();
+    let mut question = Question::of(campaign, now, 0);
+    question.policy.explore_percent = 0;
+    if question.policy.carrier.is_none() && question.policy.strategy == Some(Strategy::Assigned) {
+        // Each lead names its own.
+        question.policy.strategy = None;
     }
-    None
+    let mut candidates = fleet.routes.candidates(fleet, None, now);
+    let mut chain = routing::choose(&question, &candidates).chain;
+    if chain.is_empty() {
+        for candidate in &mut candidates {
+            (candidate.excluded, candidate.breaker) = (None, Admission::Free);
+        }
+        question.caps = Caps::default();
+        chain = routing::choose(&question, &candidates).chain;
+    }
+    let wait = |hop: &Hop| {
+        let ahead = dialer.waiting(&hop.carrier);
+        let wait = fleet.pace.wait_behind(&hop.carrier, ahead);
+        if wait <= SOON { Duration::ZERO } else { wait }
+    };
+    // Of equal waits the first one.
+    chain.into_iter().min_by_key(wait).map(|hop| hop.carrier)
 }
 
 /// Serves one carrier's ring: token, then slot, then the protocol.

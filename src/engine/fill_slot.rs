@@ -17,6 +17,7 @@
 mod conclude;
 mod leg;
 mod pick;
+mod route;
 
 use std::time::Duration;
 
@@ -26,14 +27,14 @@ use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::gate::{self, Why, gate};
 use dialfleet_domain::id::Nonce;
 use dialfleet_domain::lead::{Lead, LeadState};
-use dialfleet_domain::routing::{Hop, route};
+use dialfleet_domain::phone::area::Group;
+use dialfleet_domain::routing::Hop;
 use dialfleet_domain::time::Timestamp;
 
-pub(crate) use self::leg::candidates;
-
 use self::conclude::{conclude, withdrawn};
-use self::leg::{intend, next_leg, pay, request, rest_carrier};
+use self::leg::{intend, next_leg, request};
 use self::pick::{facts, pick, release, taken};
+use self::route::{Held, again_at, choose, prepare};
 use crate::fleet::Fleet;
 use crate::message::FillSlot;
 use crate::mutant::{Part, lacks};
@@ -54,8 +55,9 @@ const LEG_FENCE: Duration = Duration::from_secs(4);
 const PACE_PATIENCE: Duration = Duration::from_millis(2_500);
 /// When a lead whose phone is locked by another call is looked at again.
 const PHONE_BUSY_RETRY: Duration = Duration::from_secs(30);
-/// How long a carrier is left alone after "too many requests", and after refusing our account.
-const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// When a lead is looked at again after no carrier could be asked: not sooner, and not later, whatever
+/// their breakers say.
+const NO_CARRIER_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// What became of a free slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,21 +82,22 @@ pub enum Filled {
 
 /// Fills a slot, if there is anything to fill it with.
 pub async fn fill_slot(fleet: &Fleet, fill: &FillSlot, token: Token) -> Filled {
-    let mut token = Some(token);
-    let filled = match fill_or_fail(fleet, fill, &mut token).await {
+    let mut held = Held {
+        token: Some(token),
+        ..Held::default()
+    };
+    let filled = match fill_or_fail(fleet, fill, &mut held).await {
         Ok(filled) => filled,
         Err(error) => {
             tracing::warn!(%error, campaign = %fill.campaign, slot = fill.slot, "a slot could not be filled");
             Filled::StoreOut
         }
     };
-    if let Some(token) = token {
-        fleet.pace.give_back(token);
-    }
+    held.give_back(fleet).await;
     filled
 }
 
-async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, token: &mut Option<Token>) -> Answer<Filled> {
+async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer<Filled> {
     for _ in 0..MAX_PASSES {
         let Some(campaign) = fleet.campaign(&fill.campaign).await? else {
             return Ok(Filled::Closed);
@@ -126,16 +129,16 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, token: &mut Option<Token>)
             give_up(fleet, campaign, &lead, fleet.clock.now()).await?;
             return Ok(Filled::Stopping);
         }
-        let first = token.as_ref().map(Token::carrier);
-        let decision = route(&campaign, &candidates(fleet), first, fleet.entropy.draw());
-        *token = pay(fleet, &decision, token.take());
-        if token.is_none() {
+        let (mut decision, group) = choose(fleet, &campaign, &lead).await?;
+        if !prepare(fleet, &mut decision, &group, held).await? {
             tracing::debug!(campaign = %campaign.id, why = %decision.why, "no carrier");
-            give_up(fleet, campaign, &lead, fleet.clock.now() + REST.0).await?;
+            let again = again_at(&decision, fleet.clock.now());
+            give_up(fleet, campaign, &lead, again).await?;
             return Ok(Filled::NoCarrier);
         }
         let intent_at = fleet.clock.uptime();
-        let (attempt, nonce) = intend(fleet, &campaign, &lead, fill.slot, &decision);
+        let hops = decision.chain.clone();
+        let (attempt, nonce) = intend(fleet, &campaign, &lead, fill.slot, decision);
         match fleet
             .store
             .insert_attempts(std::slice::from_ref(&attempt))
@@ -143,8 +146,8 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, token: &mut Option<Token>)
             .first()
         {
             Some(IntentAnswer::Acknowledged) => {
-                let leg = (nonce, intent_at);
-                return Ok(dial(fleet, fill, attempt, leg, decision.chain, token).await);
+                let ours = (nonce, intent_at);
+                return Ok(dial(fleet, fill, attempt, ours, (hops, group), held).await);
             }
             Some(IntentAnswer::AttemptExists) => todo::catch_up(fleet, &lead.id).await?,
             Some(IntentAnswer::SlotBusy) => {
@@ -187,8 +190,8 @@ async fn dial(
     fill: &FillSlot,
     mut attempt: Attempt,
     (mut nonce, mut intent_at): (Nonce, Duration),
-    chain: Vec<Hop>,
-    token: &mut Option<Token>,
+    (chain, group): (Vec<Hop>, Group),
+    held: &mut Held,
 ) -> Filled {
     let mut hops = chain.into_iter().skip(1);
     let mut sent = false;
@@ -220,11 +223,11 @@ async fn dial(
         );
         let request = request(fleet, &campaign, &attempt, leg, &current, carrier.as_ref());
         // The carrier's rhythm.
-        let paced = match token.take() {
-            Some(held) => tokio::select! {
+        let paced = match held.token.take() {
+            Some(token) => tokio::select! {
                 biased;
                 () = fleet.stopping.cancelled() => Err(TooLate),
-                paced = fleet.pace.on_time(held, PACE_PATIENCE) => paced,
+                paced = fleet.pace.on_time(token, PACE_PATIENCE) => paced,
             },
             None => Err(TooLate),
         };
@@ -245,6 +248,9 @@ async fn dial(
         }
         sent = true;
         let answer = post(fleet, carrier.as_ref(), &request).await;
+        fleet
+            .routes
+            .answered(fleet, &current, &answer, campaign.caps, &mut held.probes);
         let refusal = match answer {
             DialAnswer::Accepted { call_id, .. } => {
                 conclude(fleet, attempt, CallEvent::Accepted { leg, call_id }).await;
@@ -256,8 +262,7 @@ async fn dial(
             }
             DialAnswer::Refused(refusal) => refusal,
         };
-        rest_carrier(fleet, &current.carrier, &refusal);
-        let next = next_leg(fleet, &refusal, &mut hops, token).await;
+        let next = next_leg(fleet, &refusal, &mut hops, &group, held).await;
         let next_at = fleet.clock.uptime();
         let next_nonce = next.as_ref().map(|leg| leg.nonce.clone());
         let event = CallEvent::Refused {

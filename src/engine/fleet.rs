@@ -15,6 +15,7 @@ use crate::message::{FillSlot, Payload};
 use crate::pace::Pace;
 use crate::port::store::{Answer, Cas, SaveAttempt};
 use crate::port::{Carrier, Entropy, Queue, Store};
+use crate::routes::Routes;
 use crate::time::FleetClock;
 use crate::token::CallbackKeys;
 
@@ -64,6 +65,8 @@ pub struct Fleet {
     pub keys: CallbackKeys,
     /// Calls per second, per carrier.
     pub pace: Pace,
+    /// What is known about the carriers.
+    pub routes: Routes,
     /// The slots waiting for a token here; `None` in a process without the role `dial`.
     pub dialer: Option<Dialer>,
     /// Cancelled when this process is to stop: nothing new is begun after that.

@@ -22,6 +22,7 @@ pub mod port;
 pub mod receive;
 pub mod ring;
 pub mod role;
+pub mod routes;
 pub mod sweep;
 pub mod time;
 pub mod todo;

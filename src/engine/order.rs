@@ -2,6 +2,7 @@
 //! do-not-call list.
 
 use dialfleet_domain::call::CallState;
+use dialfleet_domain::caller_id::{Caps, Presence};
 use dialfleet_domain::campaign::{
     Amd, BadOrder, Campaign, CampaignState, DEFAULT_CONCURRENCY, FormerLimit, LIMIT_GRACE,
     MAX_CONCURRENCY, Order,
@@ -10,6 +11,7 @@ use dialfleet_domain::flow::Flow;
 use dialfleet_domain::id::{CampaignId, CarrierId, TenantId};
 use dialfleet_domain::phone::{E164, Region};
 use dialfleet_domain::retry::RetryPolicy;
+use dialfleet_domain::routing::Policy;
 use dialfleet_domain::schedule::Schedule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,15 @@ pub struct NewCampaign {
     /// Caller ids to show; empty or absent means the carrier's own.
     #[serde(default)]
     pub caller_ids: Vec<E164>,
+    /// How its carriers are chosen.
+    #[serde(default)]
+    pub routing: Policy,
+    /// How often one caller id may call; absent means as often as it takes.
+    #[serde(default)]
+    pub caps: Caps,
+    /// Whether a caller id from next door is preferred; `local` by default.
+    #[serde(default)]
+    pub presence: Presence,
     /// The country of numbers written without one, such as `GB`.
     #[serde(default)]
     pub region: Option<Region>,
@@ -124,6 +135,9 @@ pub async fn create(
         weight: new.weight,
         carriers: new.carriers,
         caller_ids: new.caller_ids,
+        routing: new.routing,
+        caps: new.caps,
+        presence: new.presence,
         region: new.region,
         schedule: new.schedule,
         retry: new.retry,
@@ -159,11 +173,17 @@ fn check(fleet: &Fleet, new: &NewCampaign) -> Result<(), OrderError> {
     within("ring_timeout_s", new.ring_timeout_s, 5, 120)?;
     within("max_duration_s", new.max_duration_s, 10, 14_400)?;
     new.flow.check().or_else(|why| invalid("flow", why))?;
-    for carrier in &new.carriers {
+    let routing = new.routing.check();
+    routing.or_else(|why| invalid("routing", why.to_string()))?;
+    let caps = new.caps.check();
+    caps.or_else(|why| invalid("caps", why.to_string()))?;
+    let named = new.carriers.iter().map(|carrier| ("carriers", carrier));
+    let assigned = new.routing.carrier.iter();
+    for (field, carrier) in named.chain(assigned.map(|carrier| ("routing", carrier))) {
         if !fleet.carriers.contains_key(carrier) {
             let known: Vec<&str> = fleet.carriers.keys().map(CarrierId::as_str).collect();
             return invalid(
-                "carriers",
+                field,
                 format!(
                     "{carrier} is not configured; there are: {}",
                     known.join(", ")

@@ -207,6 +207,24 @@ impl Pace {
         }
     }
 
+    /// About how long it takes here until `ahead` tokens of a carrier are used.
+    #[must_use]
+    pub(crate) fn wait_behind(&self, carrier: &CarrierId, ahead: usize) -> Duration {
+        let wait = self.with(carrier, |lane, now| {
+            let mine = if lane.holds_seats(now) {
+                lane.mine.len()
+            } else {
+                1
+            };
+            let ours =
+                f64::from(lane.total) / f64::from(u32::try_from(mine.max(1)).unwrap_or(u32::MAX));
+            let ahead = f64::from(u32::try_from(ahead).unwrap_or(u32::MAX));
+            let seconds = (lane.step * ours * ahead / 1_000.0).min(86_400.0);
+            lane.rest_until.saturating_sub(now) + Duration::from_secs_f64(seconds)
+        });
+        wait.unwrap_or(Duration::MAX)
+    }
+
     /// Returns a token that was not used. One is kept, while its moment has not passed.
     pub fn give_back(&self, token: Token) {
         self.with(&token.carrier, |lane, _| lane.spare = Some(token.moment));

@@ -16,7 +16,7 @@ use crate::ingest::{Ingested, ingest};
 use crate::message::{self, CallEventMessage, FillSlot, LeadBatch, Payload};
 use crate::port::queue::{Consumer, Delivery, Topic};
 use crate::port::store::{Answer, Cas, StoreError};
-use crate::{audit, compare, pace, plan, sweep};
+use crate::{audit, compare, pace, plan, routes, sweep};
 
 /// Unsettled deliveries at most, per queue.
 const PREFETCH: u16 = 64;
@@ -114,8 +114,13 @@ pub async fn run(fleet: &Fleet, role: Role) {
     }
 }
 
-/// What a process without roles does besides answering: keeps its time by the store's.
+/// What a process without roles does besides answering: keeps its time by the store's, and shares
+/// what it learns about the carriers.
 pub async fn keep_time(fleet: &Fleet) {
+    futures_util::future::join(look_around(fleet), routes::keep(fleet)).await;
+}
+
+async fn look_around(fleet: &Fleet) {
     loop {
         if let Err(error) = audit::look_around(fleet).await {
             tracing::warn!(%error, "the store's clock could not be read");
@@ -141,8 +146,13 @@ async fn know_time(fleet: &Fleet) -> bool {
     true
 }
 
-/// Says every few seconds that this process is alive. While the clock is wrong, dialing is held.
+/// Says every few seconds that this process is alive, and shares what it learns about the carriers.
+/// While the clock is wrong, dialing is held.
 pub async fn heartbeat(fleet: &Fleet, roles: &[Role]) {
+    futures_util::future::join(beat(fleet, roles), routes::keep(fleet)).await;
+}
+
+async fn beat(fleet: &Fleet, roles: &[Role]) {
     let names: Vec<&str> = roles.iter().map(|r| r.name()).collect();
     let started_at = fleet.clock.now();
     let mut agrees = true;

@@ -236,6 +236,7 @@ async fn project(fleet: &Fleet, attempt: &Attempt) -> Answer<()> {
             == Some(&Cas::Won)
         {
             fleet.metrics.call_ended(projection.outcome.name());
+            fleet.routes.ended(fleet, next);
             // The last one to finish lets the campaign finish.
             let due = match projection.state {
                 LeadState::Ready => Some(projection.due_at),

@@ -19,7 +19,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 use tracing::{Instrument, Span};
 
-use crate::api::{call, campaign, dnc, import, lead, worker};
+use crate::api::{call, campaign, carrier, dnc, import, lead, worker};
 use crate::auth::require_key;
 use crate::error::{ApiError, render};
 use crate::extract::{NoParams, OptionalJson, Params};
@@ -55,6 +55,8 @@ GET              /v1/calls/{id}
      POST        /v1/dnc
 GET  DELETE      /v1/dnc/{phone}
 GET              /v1/workers
+GET              /v1/carriers
+GET              /v1/carriers/explain         ?to= &campaign= &without=
 ";
 
 /// Everything a process with the API serves: `/v1`, the carriers' webhooks and the probes.
@@ -91,7 +93,9 @@ fn v1(state: &ApiState) -> Router<ApiState> {
         .route("/calls/{id}", get(call::show))
         .route("/dnc", post(dnc::add))
         .route("/dnc/{phone}", get(dnc::show).delete(dnc::remove))
-        .route("/workers", get(worker::list));
+        .route("/workers", get(worker::list))
+        .route("/carriers", get(carrier::list))
+        .route("/carriers/explain", get(carrier::explain));
     let orders = [
         Order::Start,
         Order::Pause,

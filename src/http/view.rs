@@ -18,9 +18,11 @@ use serde::{Serialize, Serializer};
 
 mod call;
 mod campaign;
+mod decision;
 
 pub(crate) use call::{CallDetail, CallView};
 pub(crate) use campaign::{CampaignDetail, CampaignView, Counts, SlotView};
+pub(crate) use decision::{CarrierView, DecisionView};
 
 /// A time, as RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,7 @@ use dialfleet_engine::Fleet;
 use dialfleet_engine::fleet::Settings;
 use dialfleet_engine::pace::Pace;
 use dialfleet_engine::port::Carrier;
+use dialfleet_engine::routes::Routes;
 use dialfleet_engine::time::FleetClock;
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_http::{ApiKey, ApiState, Readiness, router};
@@ -128,6 +129,7 @@ impl Rig {
         let fleet = Arc::new(Fleet {
             store: Arc::new(store),
             queue: Arc::new(queue),
+            routes: Routes::new(carriers.iter().map(|carrier| (carrier.profile(), None))),
             carriers: carriers
                 .into_iter()
                 .map(|carrier| (carrier.profile().id.clone(), carrier))

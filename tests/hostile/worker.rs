@@ -18,6 +18,7 @@ use dialfleet_engine::port::queue::{
 };
 use dialfleet_engine::port::{Carrier, Queue};
 use dialfleet_engine::role::run;
+use dialfleet_engine::routes::Routes;
 use dialfleet_engine::time::FleetClock;
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_engine::{Fleet, Role};
@@ -180,6 +181,7 @@ impl Worker {
         let fleet = Fleet {
             store: Arc::new(SqliteStore::in_memory(clock.clone()).unwrap()),
             queue: Arc::new(FeedQueue(feed.clone())),
+            routes: Routes::new([(carrier.profile(), None)]),
             carriers: BTreeMap::from([(id.clone(), carrier)]),
             clock: FleetClock::new(clock.clone()),
             entropy: Arc::new(SeededEntropy::new(1)),

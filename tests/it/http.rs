@@ -22,6 +22,7 @@ use dialfleet_engine::port::carrier::{
 };
 use dialfleet_engine::port::queue::{Consumer, ControlListener, Message, PublishError, Topic};
 use dialfleet_engine::port::{Carrier, Queue, Store};
+use dialfleet_engine::routes::Routes;
 use dialfleet_engine::time::FleetClock;
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_http::{ApiKey, ApiState, Readiness};
@@ -74,6 +75,7 @@ impl Rig {
         let fleet = Arc::new(Fleet {
             store: Arc::new(store),
             queue: queue.clone(),
+            routes: Routes::new([(&carrier.profile, None)]),
             carriers: BTreeMap::from([(id.clone(), carrier.clone() as Arc<dyn Carrier>)]),
             clock: FleetClock::new(clock.clone()),
             entropy: Arc::new(SeededEntropy::new(1)),
@@ -277,6 +279,7 @@ impl Listener {
             signed_callbacks: true,
             commands: CommandStyle::Document,
             queue_bound: std::time::Duration::ZERO,
+            cannot: &[],
         };
         Self {
             profile: CarrierProfile {

@@ -22,6 +22,7 @@ use dialfleet_engine::port::carrier::{
 };
 use dialfleet_engine::port::store::{IntentAnswer, SaveAttempt};
 use dialfleet_engine::port::{Carrier, Clock, Store};
+use dialfleet_engine::routes::Routes;
 use dialfleet_engine::time::FleetClock;
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_engine::{Role, role};
@@ -73,6 +74,7 @@ impl Rig {
         let fleet = Fleet {
             store: Arc::new(store.clone()),
             queue: Arc::new(LocalQueue::new(None).await.unwrap()),
+            routes: Routes::new([(&network.profile, None)]),
             carriers: BTreeMap::from([(id.clone(), network.clone() as Arc<dyn Carrier>)]),
             clock: FleetClock::new(clock.clone()),
             entropy: Arc::new(SeededEntropy::new(1)),
@@ -219,6 +221,7 @@ impl Network {
             signed_callbacks: true,
             commands: CommandStyle::Document,
             queue_bound: Duration::ZERO,
+            cannot: &[],
         };
         change(&mut capabilities);
         Self {

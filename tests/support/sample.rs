@@ -14,7 +14,7 @@ use dialfleet_domain::import::{Import, ImportState};
 use dialfleet_domain::lead::{DEFAULT_PRIORITY, Lead, LeadState, Source};
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::retry::RetryPolicy;
-use dialfleet_domain::routing::Policy;
+use dialfleet_domain::routing::{Candidate, Decision, Exclusion, Policy, Question, choose};
 use dialfleet_domain::schedule::Zone;
 use dialfleet_domain::time::Timestamp;
 
@@ -155,8 +155,17 @@ pub fn attempt(lead: &Lead, n: u32, slot: u32) -> Attempt {
         ring: Duration::from_secs(30),
         talk: Duration::from_secs(600),
         cooloff: Duration::from_secs(900),
-        route: Some("the only carrier".to_owned()),
+        decision: Some(Box::new(decision())),
     })
+}
+
+/// A decision between two carriers, one of which cannot be asked.
+#[must_use]
+pub fn decision() -> Decision {
+    let [one, mut other] = [carrier(), CarrierId::parse("other").expect("a valid id")]
+        .map(|id| Candidate::new(id, 1, &[phone(1)]));
+    other.excluded = Some(Exclusion::Resting { until: Some(T0) });
+    choose(&Question::open(T0, 0), &[one, other])
 }
 
 /// An import id.

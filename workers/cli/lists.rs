@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::client::{Body, Done, call, segment};
 use super::table::{self, Column};
-use super::{Output, Server, print, read_file, say};
+use super::{Output, Server, carriers, print, read_file, say};
 
 /// Lead commands.
 #[derive(Debug, Subcommand)]
@@ -296,6 +296,9 @@ pub(crate) async fn calls(command: CallsCommand) -> Done {
             .await?;
             table::one(args.server.output, &value, &CALLS);
             if matches!(args.server.output, Output::Table) {
+                if value["decision"].is_object() {
+                    carriers::decision(&value["decision"]);
+                }
                 timeline(&value);
             }
             Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! The command line. Results go to stdout, messages to stderr.
 
 mod campaign;
+mod carriers;
 mod client;
 mod dnc;
 mod lists;
@@ -59,6 +60,9 @@ enum Command {
     /// Look at running workers
     #[command(subcommand)]
     Workers(lists::WorkersCommand),
+    /// Look at carriers, and why one is asked before another
+    #[command(subcommand)]
+    Carriers(carriers::CarriersCommand),
     /// The do-not-call list
     #[command(subcommand)]
     Dnc(dnc::DncCommand),
@@ -111,6 +115,7 @@ impl Cli {
             Command::Imports(command) => client::exit(lists::imports(command).await),
             Command::Calls(command) => client::exit(lists::calls(command).await),
             Command::Workers(command) => client::exit(lists::workers(command).await),
+            Command::Carriers(command) => client::exit(carriers::run(command).await),
             Command::Dnc(command) => client::exit(dnc::run(command).await),
             server => server.serve().await,
         }
@@ -165,6 +170,7 @@ impl Command {
             | Self::Imports(_)
             | Self::Calls(_)
             | Self::Workers(_)
+            | Self::Carriers(_)
             | Self::Dnc(_) => Ok(ExitCode::FAILURE),
         }
     }

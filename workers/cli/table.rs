@@ -46,7 +46,7 @@ pub(crate) fn table() -> Table {
     table
 }
 
-fn json(value: &Value) {
+pub(crate) fn json(value: &Value) {
     print(&serde_json::to_string_pretty(value).unwrap_or_default());
 }
 

@@ -16,6 +16,7 @@ use crate::id::{
     AttemptId, CampaignId, CarrierCallId, CarrierId, ClaimToken, LeadId, Nonce, TenantId,
 };
 use crate::phone::E164;
+use crate::routing::Decision;
 use crate::time::Timestamp;
 
 /// Legs an attempt may have at most: one per carrier of the fallback chain.
@@ -125,7 +126,7 @@ pub struct Moment {
 }
 
 /// One attempt at one lead.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// `<lead>:<n>`.
     #[serde(rename = "_id")]
@@ -215,9 +216,9 @@ pub struct Attempt {
     /// Connected seconds, by the carrier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<u32>,
-    /// Why this carrier: the router's decision in one sentence.
+    /// Why these carriers, in this order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<String>,
+    pub decision: Option<Box<Decision>>,
 }
 
 /// What an attempt is made of before it is written down.
@@ -245,8 +246,8 @@ pub struct NewAttempt {
     pub talk: Duration,
     /// The cool-off after proof of absence.
     pub cooloff: Duration,
-    /// Why this carrier.
-    pub route: Option<String>,
+    /// Why these carriers, in this order.
+    pub decision: Option<Box<Decision>>,
 }
 
 impl Attempt {
@@ -290,7 +291,7 @@ impl Attempt {
             answered_at: None,
             ended_at: None,
             duration_s: None,
-            route: new.route,
+            decision: new.decision,
         };
         attempt.hard_end = attempt.hard_end_of(&attempt.legs[0]);
         attempt

@@ -41,7 +41,7 @@ fn attempt() -> Attempt {
         ring: Duration::from_secs(30),
         talk: Duration::from_secs(600),
         cooloff: Duration::from_secs(900),
-        route: None,
+        decision: None,
     })
 }
 

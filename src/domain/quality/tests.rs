@@ -40,7 +40,7 @@ fn attempt(events: &[(u64, CallEvent)]) -> Attempt {
         ring: Duration::from_secs(30),
         talk: Duration::from_secs(600),
         cooloff: Duration::from_secs(900),
-        route: None,
+        decision: None,
     });
     for (ms, event) in events {
         attempt.apply(event, T0 + Duration::from_millis(*ms));

@@ -171,6 +171,26 @@ pub enum Exclusion {
     },
 }
 
+impl Exclusion {
+    /// When it ends, if that is known.
+    #[must_use]
+    pub const fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::CallerIdsRest { until } | Self::BreakerOpen { until, .. } => Some(*until),
+            Self::Resting { until } | Self::Closed { until } => *until,
+            Self::NotOfCampaign
+            | Self::NotAssigned
+            | Self::Tried
+            | Self::NoRate
+            | Self::Currency { .. }
+            | Self::CallerIdNotOwned
+            | Self::Cannot { .. }
+            | Self::NoPace
+            | Self::NoChannel => None,
+        }
+    }
+}
+
 impl From<NoCallerId> for Exclusion {
     fn from(none: NoCallerId) -> Self {
         match none {

@@ -4,45 +4,20 @@
 use std::time::Duration;
 
 use dialfleet_domain::call::attempt::NewAttempt;
-use dialfleet_domain::call::{Attempt, Leg, LegState, Refusal, RefusalClass};
+use dialfleet_domain::call::{Attempt, Leg, LegState, Refusal};
 use dialfleet_domain::campaign::Campaign;
-use dialfleet_domain::id::{CarrierId, ClaimToken, Nonce};
+use dialfleet_domain::id::{ClaimToken, Nonce};
 use dialfleet_domain::lead::Lead;
-use dialfleet_domain::routing::{Candidate, Decision, Exclusion, Hop};
+use dialfleet_domain::phone::area::Group;
+use dialfleet_domain::routing::{Decision, Hop};
 
-use super::REST;
+use super::route::Held;
 use crate::fleet::Fleet;
-use crate::pace::Token;
 use crate::port::Carrier;
 use crate::port::carrier::DialRequest;
 
 /// How long a leg after a refusal waits for its carrier's token.
 const NEXT_LEG_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Every carrier as the router sees it now.
-pub(crate) fn candidates(fleet: &Fleet) -> Vec<Candidate> {
-    let view = |carrier: &std::sync::Arc<dyn Carrier>| {
-        let profile = carrier.profile();
-        let resting = fleet.pace.is_resting(&profile.id);
-        Candidate {
-            excluded: resting.then_some(Exclusion::Resting { until: None }),
-            ..Candidate::new(profile.id.clone(), profile.weight, &profile.caller_ids)
-        }
-    };
-    fleet.carriers.values().map(view).collect()
-}
-
-/// The token for a decision's first carrier: the one in hand if it is of that carrier, and of no other.
-pub(super) fn pay(fleet: &Fleet, decision: &Decision, held: Option<Token>) -> Option<Token> {
-    let first = decision.chain.first().map(|hop| &hop.carrier);
-    match held {
-        Some(held) if Some(held.carrier()) == first => Some(held),
-        held => {
-            held.into_iter().for_each(|held| fleet.pace.give_back(held));
-            first.and_then(|carrier| fleet.pace.try_take(carrier)?.ok())
-        }
-    }
-}
 
 /// The intent, and the nonce that makes its request ours.
 pub(super) fn intend(
@@ -50,7 +25,7 @@ pub(super) fn intend(
     campaign: &Campaign,
     lead: &Lead,
     slot: u32,
-    decision: &Decision,
+    decision: Decision,
 ) -> (Attempt, Nonce) {
     let (leg, nonce) = new_leg(fleet, &decision.chain[0]);
     let attempt = Attempt::intend(NewAttempt {
@@ -68,7 +43,7 @@ pub(super) fn intend(
         ring: fleet.settings.scaled(campaign.ring()),
         talk: fleet.settings.scaled(campaign.talk()),
         cooloff: Duration::from_secs(u64::from(campaign.retry.unknown_cooloff_s)),
-        route: Some(decision.why.clone()),
+        decision: Some(Box::new(decision)),
     });
     (attempt, nonce)
 }
@@ -122,49 +97,34 @@ pub(super) fn request(
     }
 }
 
-/// Leaves a carrier alone after a refusal that says so.
-pub(super) fn rest_carrier(fleet: &Fleet, carrier: &CarrierId, refusal: &Refusal) {
-    match refusal.class {
-        RefusalClass::RetryLater => fleet.pace.rest(carrier, REST.0),
-        RefusalClass::ConfigFault => {
-            tracing::error!(%carrier, code = %refusal.code, message = %refusal.message, "the carrier refuses our account or request");
-            fleet.pace.rest(carrier, REST.1);
-        }
-        // Not even reached: nothing else will be, for a moment.
-        RefusalClass::Failover if matches!(refusal.code.as_str(), "connect" | "dns" | "tls") => {
-            fleet.pace.rest(carrier, REST.0 * 5);
-        }
-        RefusalClass::Failover | RefusalClass::BadNumber => {}
-    }
-}
-
 /// The next leg, with its carrier's token in hand; `None` when the chain ends here.
 pub(super) async fn next_leg(
     fleet: &Fleet,
     refusal: &Refusal,
     hops: &mut impl Iterator<Item = Hop>,
-    token: &mut Option<Token>,
+    group: &Group,
+    held: &mut Held,
 ) -> Option<Leg> {
     if !refusal.class.may_fail_over() || fleet.stopping.is_cancelled() {
         return None;
     }
+    // What is left is the right to try the route of the carrier that refused: for somebody else.
+    let probes = std::mem::take(&mut held.probes);
+    fleet.routes.give_back(fleet, probes).await;
     for hop in hops {
-        let began = fleet.clock.uptime();
-        while !fleet.pace.is_resting(&hop.carrier) {
-            match fleet.pace.try_take(&hop.carrier) {
-                Some(Ok(taken)) => {
-                    *token = Some(taken);
-                    return Some(new_leg(fleet, &hop).0);
-                }
-                Some(Err(wait))
-                    if fleet.clock.uptime().saturating_sub(began) + wait < NEXT_LEG_PATIENCE =>
-                {
-                    if !fleet.pause(wait).await {
-                        return None;
-                    }
-                }
-                Some(Err(_)) | None => break,
+        if !held
+            .take_token(fleet, &hop.carrier, NEXT_LEG_PATIENCE)
+            .await
+        {
+            continue;
+        }
+        match fleet.routes.take_probes(fleet, &hop.carrier, group).await {
+            Ok(Some(probes)) => {
+                held.probes = probes;
+                return Some(new_leg(fleet, &hop).0);
             }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, carrier = %hop.carrier, "no probe"),
         }
     }
     None

@@ -11,6 +11,7 @@ use dialfleet_domain::campaign::AmdMode;
 use dialfleet_domain::flow::Flow;
 use dialfleet_domain::id::{AttemptId, CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
+use dialfleet_domain::routing::Feature;
 use dialfleet_domain::time::Timestamp;
 use thiserror::Error;
 
@@ -33,6 +34,8 @@ pub struct Capabilities {
     /// The longest it may hold an accepted call back before placing it. Proof of absence must be
     /// older than this.
     pub queue_bound: Duration,
+    /// What a call may need and it cannot do: such calls are not routed to it.
+    pub cannot: &'static [Feature],
 }
 
 /// How a carrier is told what happens on an answered call.

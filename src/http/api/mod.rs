@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 pub(crate) mod campaign;
+pub(crate) mod carrier;
 pub(crate) mod dnc;
 pub(crate) mod import;
 pub(crate) mod lead;

@@ -6,7 +6,7 @@ use dialfleet_domain::id::{AttemptId, CampaignId, CarrierCallId, CarrierId, Lead
 use dialfleet_domain::phone::E164;
 use serde::Serialize;
 
-use super::Time;
+use super::{DecisionView, Time};
 
 /// A call as lists show it: one attempt at one lead.
 #[derive(Debug, Serialize)]
@@ -65,8 +65,8 @@ impl From<Attempt> for CallView {
 pub(crate) struct CallDetail {
     #[serde(flatten)]
     call: CallView,
-    /// Why this carrier.
-    route: Option<String>,
+    /// Why these carriers, in this order.
+    decision: Option<DecisionView>,
     legs: Vec<LegView>,
     timeline: Vec<MomentView>,
     /// When we look after it next, while it is live.
@@ -81,7 +81,7 @@ impl From<Attempt> for CallDetail {
         let current = legs.last().cloned();
         let timeline = std::mem::take(&mut attempt.timeline);
         let mut this = Self {
-            route: attempt.route.take(),
+            decision: attempt.decision.take().map(|d| DecisionView::from(*d)),
             legs: legs.into_iter().map(LegView::from).collect(),
             timeline: timeline.into_iter().map(MomentView::from).collect(),
             check_at: attempt.is_live().then_some(Time(attempt.check_at)),

@@ -18,6 +18,7 @@ use dialfleet_engine::pace::Pace;
 use dialfleet_engine::port::carrier::{DialAnswer, DialRequest};
 use dialfleet_engine::port::queue::{Consumer, ControlListener, Message, PublishError, Topic};
 use dialfleet_engine::port::{Carrier, Clock, Queue};
+use dialfleet_engine::routes::Routes;
 use dialfleet_engine::time::FleetClock;
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_http::{ApiKey, ApiState, Readiness};
@@ -68,6 +69,7 @@ impl Rig {
         let fleet = Arc::new(Fleet {
             store: Arc::new(SqliteStore::in_memory(clock.clone()).unwrap()),
             queue: Arc::new(Out),
+            routes: Routes::new([(carrier.profile(), None)]),
             carriers: BTreeMap::from([(id.clone(), carrier.clone())]),
             entropy: Arc::new(SystemEntropy),
             metrics: Metrics::new(),

@@ -52,7 +52,7 @@ fn hung_up(call: &str) -> CallEvent {
 
 pub(crate) async fn stored_as_it_was_written(store: &dyn Store) {
     let mut first = attempt(&person(1), 1, 0);
-    first.route = Some("\"best\" of {a, $b} \u{2192} c".to_owned());
+    first.decision.as_mut().unwrap().why = "\"best\" of {a, $b} \u{2192} c".to_owned();
     let second = attempt(&person(2), 4, 3);
     let answers = store
         .insert_attempts(&[first.clone(), second.clone()])

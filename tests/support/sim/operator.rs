@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dialfleet_domain::call::Outcome;
+use dialfleet_domain::caller_id::{Caps, Presence};
 use dialfleet_domain::campaign::{Amd, AmdMode, CampaignState, Order};
 use dialfleet_domain::flow::Flow;
 use dialfleet_domain::id::CampaignId;
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::retry::{RetryPolicy, RetryRule};
+use dialfleet_domain::routing::Policy;
 use dialfleet_engine::Fleet;
 use dialfleet_engine::ingest::{ImportError, import_file};
 use dialfleet_engine::intake::Format;
@@ -158,6 +160,9 @@ impl Operator {
             weight: self.small(1, 3),
             carriers: Vec::new(),
             caller_ids: Vec::new(),
+            routing: Policy::default(),
+            caps: Caps::default(),
+            presence: Presence::default(),
             region: None,
             schedule: None,
             retry: RetryPolicy {

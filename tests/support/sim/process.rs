@@ -13,6 +13,7 @@ use dialfleet_engine::dialer::Dialer;
 use dialfleet_engine::pace::Pace;
 use dialfleet_engine::port::carrier::CarrierProfile;
 use dialfleet_engine::port::{Carrier, Clock};
+use dialfleet_engine::routes::Routes;
 use dialfleet_engine::time::FleetClock;
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_engine::{Fleet, Role, Settings, role};
@@ -103,6 +104,7 @@ impl Company {
                 weather: Arc::clone(weather),
             }),
             pace: Pace::new(Arc::clone(&clock), rates),
+            routes: Routes::new(self.profiles.iter().map(|profile| (profile, None))),
             dialer: dials.then(|| Dialer::new(carriers.keys())),
             carriers,
             clock: FleetClock::new(clock),

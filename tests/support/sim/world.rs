@@ -290,6 +290,7 @@ fn profiles(weather: &Weather) -> Result<Vec<CarrierProfile>, String> {
                     signed_callbacks: true,
                     commands: CommandStyle::Document,
                     queue_bound: Duration::from_secs(60),
+                    cannot: &[],
                 },
             })
         })

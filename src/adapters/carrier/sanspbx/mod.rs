@@ -31,6 +31,7 @@ use base64::engine::general_purpose::STANDARD;
 use dialfleet_domain::call::{Ending, RefusalClass};
 use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
+use dialfleet_domain::routing::Feature;
 use dialfleet_engine::port::carrier::{
     CallRecord, CallbackNews, CallbackRefused, Capabilities, Carrier, CarrierError, CarrierProfile,
     CommandStyle, DialAnswer, DialRequest, RawCallback,
@@ -266,6 +267,7 @@ impl SansPbx {
                     commands: CommandStyle::Document,
                     // Nobody says so; it is for proofs by asking, and this carrier cannot be asked.
                     queue_bound: Duration::ZERO,
+                    cannot: &[Feature::AsyncAmd, Feature::SyncAmd],
                 },
             },
             tokens: tokens.map_err(BuildError::Client)?,

@@ -193,6 +193,7 @@ impl Telnyx {
                     signed_callbacks: true,
                     commands: CommandStyle::Commands,
                     queue_bound: QUEUE_BOUND,
+                    cannot: &[],
                 },
             },
             connection_id: config.connection_id,

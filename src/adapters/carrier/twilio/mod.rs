@@ -191,6 +191,7 @@ impl Twilio {
                     signed_callbacks: true,
                     commands: CommandStyle::Document,
                     queue_bound: QUEUE_BOUND,
+                    cannot: &[],
                 },
             },
             account_sid: config.account_sid,

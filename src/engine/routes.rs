@@ -1,0 +1,309 @@
+//! What the fleet knows about its carriers, for the router: prices, how each route does, which
+//! breakers are open, how worn our numbers are.
+//!
+//! Prices and numbers are configuration. The rest is learned from calls by every process, and shared
+//! about once a second as notes on the board (`routes/board.rs`). What a process hears itself it goes
+//! by at once; what the others heard, a second later. A lost note costs knowledge, never safety: a
+//! breaker keeps us from asking in vain, and nothing here can make a telephone ring.
+
+mod board;
+mod explain;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dialfleet_domain::breaker::{Admission, Breaker, Event, Fault};
+use dialfleet_domain::call::{Attempt, Leg, LegState, Outcome, RefusalClass};
+use dialfleet_domain::caller_id::{Caps, Number, Usage};
+use dialfleet_domain::id::CarrierId;
+use dialfleet_domain::phone::E164;
+use dialfleet_domain::phone::area::{Group, Place};
+use dialfleet_domain::quality::{RouteStats, Sample, Tally};
+use dialfleet_domain::rates::RateDeck;
+use dialfleet_domain::routing::{Candidate, Exclusion, Feature, Price, sterner};
+use dialfleet_domain::time::Timestamp;
+
+use self::board::News;
+pub use self::board::{keep, refresh};
+pub use self::explain::explain;
+use crate::fleet::Fleet;
+use crate::port::carrier::{CarrierProfile, DialAnswer};
+use crate::port::store::Answer;
+
+/// How long a carrier is left alone after "too many requests".
+const REST: Duration = Duration::from_secs(1);
+/// How long one of our numbers rests after its calls were blocked as unwanted.
+const BLOCKED_REST: Duration = Duration::from_secs(4 * 3600);
+
+/// A carrier account as configured.
+struct Account {
+    weight: u32,
+    numbers: Arc<[Number]>,
+    cannot: Arc<[Feature]>,
+    deck: Option<Arc<RateDeck>>,
+}
+
+impl Account {
+    fn new(profile: &CarrierProfile, deck: Option<Arc<RateDeck>>) -> Self {
+        let placed = |number: &E164| Number::placed(number.clone());
+        Self {
+            weight: profile.weight,
+            numbers: profile.caller_ids.iter().map(placed).collect(),
+            cannot: profile.capabilities.cannot.into(),
+            deck,
+        }
+    }
+}
+
+/// What is known.
+pub struct Routes {
+    accounts: BTreeMap<CarrierId, Account>,
+    known: Mutex<Known>,
+}
+
+/// By the names of the notes.
+#[derive(Default)]
+struct Known {
+    stats: BTreeMap<String, RouteStats>,
+    breakers: BTreeMap<String, Breaker>,
+    usage: BTreeMap<String, Usage>,
+    news: BTreeMap<String, News>,
+}
+
+/// The right to be the one call that tries a carrier whose breaker was open.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    key: String,
+    taken: Timestamp,
+}
+
+fn stats_key(carrier: &CarrierId, group: &Group) -> String {
+    format!("{}{carrier}/{group}", board::STATS)
+}
+
+fn account_key(carrier: &CarrierId) -> String {
+    format!("{}{carrier}", board::BREAKER)
+}
+
+fn route_key(carrier: &CarrierId, group: &Group) -> String {
+    format!("{}{carrier}/{group}", board::BREAKER)
+}
+
+fn number_key(number: &E164) -> String {
+    format!("{}{}", board::NUMBER, number.as_str())
+}
+
+impl Routes {
+    /// Of these carriers, with their rate decks; nothing is learned yet.
+    #[must_use]
+    pub fn new<'a>(
+        carriers: impl IntoIterator<Item = (&'a CarrierProfile, Option<Arc<RateDeck>>)>,
+    ) -> Self {
+        let account = |(profile, deck): (&CarrierProfile, _)| {
+            (profile.id.clone(), Account::new(profile, deck))
+        };
+        Self {
+            accounts: carriers.into_iter().map(account).collect(),
+            known: Mutex::default(),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an account's breaker says.
+    #[must_use]
+    pub fn breaker(&self, carrier: &CarrierId, now: Timestamp) -> Admission {
+        self.known().admits(&account_key(carrier), now)
+    }
+
+    /// Every carrier as the router sees it: for a destination, or before one is known.
+    #[must_use]
+    pub fn candidates(
+        &self,
+        fleet: &Fleet,
+        to: Option<(&E164, &Place)>,
+        now: Timestamp,
+    ) -> Vec<Candidate> {
+        let known = self.known();
+        let view = |(id, account): (&CarrierId, &Account)| {
+            let price = match (&account.deck, to) {
+                (Some(deck), Some((phone, _))) => deck
+                    .rate(phone)
+                    .map_or(Price::NotServed, |rate| Price::At(rate.tariff)),
+                (None, _) | (_, None) => Price::Unknown,
+            };
+            let mut breaker = known.admits(&account_key(id), now);
+            let mut stats = RouteStats::default();
+            if let Some((_, place)) = to {
+                breaker = sterner(breaker, known.admits(&route_key(id, &place.group), now));
+                let found = known.stats.get(&stats_key(id, &place.group));
+                stats = found.cloned().unwrap_or_default();
+            }
+            let resting = fleet.pace.is_resting(id);
+            Candidate {
+                carrier: id.clone(),
+                weight: account.weight,
+                caller_ids: known.numbers(account),
+                price,
+                cannot: Arc::clone(&account.cannot),
+                stats,
+                breaker,
+                excluded: resting.then_some(Exclusion::Resting { until: None }),
+            }
+        };
+        self.accounts.iter().map(view).collect()
+    }
+
+    /// A carrier answered a leg's request. Of `probes` those stay whose call was never placed.
+    pub(crate) fn answered(
+        &self,
+        fleet: &Fleet,
+        leg: &Leg,
+        answer: &DialAnswer,
+        caps: Caps,
+        probes: &mut Vec<Probe>,
+    ) {
+        let account = account_key(&leg.carrier);
+        let event = match answer {
+            DialAnswer::Accepted { .. } => Some(Event::Ok),
+            DialAnswer::Refused(refusal) => {
+                match refusal.class {
+                    RefusalClass::ConfigFault => {
+                        tracing::error!(carrier = %leg.carrier, code = %refusal.code, message = %refusal.message, "the carrier refuses our account or request");
+                    }
+                    // What waits for it here, waits.
+                    RefusalClass::RetryLater => fleet.pace.rest(&leg.carrier, REST),
+                    RefusalClass::Failover | RefusalClass::BadNumber => {}
+                }
+                Event::of_refusal(refusal, REST)
+            }
+            DialAnswer::Unclear(_) => Some(Event::Failed(Fault::Unclear)),
+        };
+        match answer {
+            // The breaker of the route is for the end of the call to judge.
+            DialAnswer::Accepted { .. } | DialAnswer::Unclear(_) => {
+                probes.clear();
+                let number = number_key(&leg.from);
+                self.known().tell(number, News::shown(caps));
+            }
+            DialAnswer::Refused(_) => {
+                let judged = event.is_some();
+                probes.retain(|probe| !judged || probe.key != account);
+            }
+        }
+        if let Some(event) = event {
+            self.heard(fleet, account, event, leg.intent_at);
+        }
+    }
+
+    /// An attempt ended: what it says about its route, and about the number it showed.
+    pub(crate) fn ended(&self, fleet: &Fleet, attempt: &Attempt) {
+        let (Some(outcome), Some(leg)) = (attempt.outcome, attempt.legs.last()) else {
+            return;
+        };
+        let group = Place::of(&attempt.phone).group;
+        if let Some(sample) = Sample::of(attempt, fleet.settings.speed) {
+            let mut tally = Tally::default();
+            tally.add(&sample);
+            let key = stats_key(&leg.carrier, &group);
+            self.known().tell(key, News::Ended(tally));
+        }
+        if outcome == Outcome::BlockedAnalytics {
+            let until = fleet.clock.now() + BLOCKED_REST;
+            let news = News::blocked(until);
+            self.known().tell(number_key(&leg.from), news);
+        }
+        let sent = matches!(leg.state, LegState::Placed | LegState::Unclear);
+        if let Some(event) = Event::of_outcome(outcome).filter(|_| sent) {
+            let key = route_key(&leg.carrier, &group);
+            self.heard(fleet, key, event, leg.intent_at);
+        }
+    }
+
+    fn heard(&self, fleet: &Fleet, key: String, event: Event, call_at: Timestamp) {
+        let (now, draw) = (fleet.clock.now(), fleet.entropy.draw());
+        let mut known = self.known();
+        let before = known.breakers.entry(key.clone()).or_default();
+        let after = before.step(&event, call_at, now, draw);
+        if after.phase != before.phase {
+            tracing::warn!(breaker = key, phase = ?after.phase, "a breaker changed");
+        }
+        *before = after;
+        known.tell(key, News::said(event, call_at, now));
+    }
+
+    /// Takes the probes that a call through `carrier` needs: none while its breakers are closed.
+    /// `None`: somebody else has one, and the carrier may not be asked now.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(crate) async fn take_probes(
+        &self,
+        fleet: &Fleet,
+        carrier: &CarrierId,
+        group: &Group,
+    ) -> Answer<Option<Vec<Probe>>> {
+        let now = fleet.clock.now();
+        let mut taken = Vec::new();
+        for key in [account_key(carrier), route_key(carrier, group)] {
+            let admission = self.known().admits(&key, now);
+            let free = match admission {
+                Admission::Free => continue,
+                Admission::Resting { .. } | Admission::Open { .. } => false,
+                Admission::Probe => board::take_probe(fleet, &key, now).await?,
+            };
+            if !free {
+                self.give_back(fleet, taken).await;
+                return Ok(None);
+            }
+            taken.push(Probe { key, taken: now });
+        }
+        Ok(Some(taken))
+    }
+
+    /// Gives probes back whose call was never sent.
+    pub(crate) async fn give_back(&self, fleet: &Fleet, probes: Vec<Probe>) {
+        for probe in probes {
+            if let Err(error) = board::give_back_probe(fleet, &probe).await {
+                tracing::debug!(%error, breaker = probe.key, "a probe could not be given back: its time will run out");
+            }
+        }
+    }
+}
+
+impl Known {
+    fn admits(&self, key: &str, now: Timestamp) -> Admission {
+        self.breakers
+            .get(key)
+            .map_or(Admission::Free, |breaker| breaker.admits(now))
+    }
+
+    /// An account's numbers with their usage.
+    fn numbers(&self, account: &Account) -> Arc<[Number]> {
+        if self.usage.is_empty() {
+            return Arc::clone(&account.numbers);
+        }
+        let with_usage = |number: &Number| Number {
+            usage: self
+                .usage
+                .get(&number_key(&number.number))
+                .copied()
+                .unwrap_or_default(),
+            ..number.clone()
+        };
+        account.numbers.iter().map(with_usage).collect()
+    }
+
+    /// Keeps news until they are shared.
+    fn tell(&mut self, key: String, news: News) {
+        match self.news.get_mut(&key) {
+            Some(old) => old.add(news),
+            None => {
+                self.news.insert(key, news);
+            }
+        }
+    }
+}
