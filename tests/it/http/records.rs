@@ -122,12 +122,18 @@ async fn calls_are_listed_and_shown_with_their_history() {
         ("carrier", json!("sample")),
         ("from", json!("+15550109999")),
         ("outcome", json!(null)),
-        ("route", json!("the only carrier")),
         ("created_at", json!("2026-11-21T09:00:00.000Z")),
         ("timeline", json!([])),
     ] {
         assert_eq!(call[member], value, "{member}: {call}");
     }
+    let decision = &call["decision"];
+    let why = decision["why"].as_str().unwrap();
+    assert!(why.contains("is the only one eligible"), "{why}");
+    let carriers = decision["carriers"].as_array().unwrap();
+    let told = |i: usize| (&carriers[i]["carrier"], &carriers[i]["place"]);
+    assert_eq!(told(0), (&json!("sample"), &json!(1)));
+    assert_eq!(told(1), (&json!("other"), &json!(null)));
     assert_eq!(
         call["legs"],
         json!([{"carrier": "sample", "from": "+15550109999", "state": "intent", "call_id": null,
