@@ -248,9 +248,11 @@ async fn dial(
         }
         sent = true;
         let answer = post(fleet, carrier.as_ref(), &request).await;
+        let sent_leg = (&current, &group);
+        let probes = &mut held.probes;
         fleet
             .routes
-            .answered(fleet, &current, &answer, campaign.caps, &mut held.probes);
+            .answered(fleet, sent_leg, &answer, campaign.caps, probes);
         let refusal = match answer {
             DialAnswer::Accepted { call_id, .. } => {
                 conclude(fleet, attempt, CallEvent::Accepted { leg, call_id }).await;

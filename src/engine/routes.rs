@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dialfleet_domain::breaker::{Admission, Breaker, Event, Fault};
-use dialfleet_domain::call::{Attempt, Leg, LegState, Outcome, RefusalClass};
+use dialfleet_domain::call::{Attempt, Leg, LegState, Outcome, Refusal, RefusalClass};
 use dialfleet_domain::caller_id::{Caps, Number, Usage};
 use dialfleet_domain::id::CarrierId;
 use dialfleet_domain::phone::E164;
@@ -35,6 +35,9 @@ use crate::port::store::Answer;
 const REST: Duration = Duration::from_secs(1);
 /// How long one of our numbers rests after its calls were blocked as unwanted.
 const BLOCKED_REST: Duration = Duration::from_secs(4 * 3600);
+
+/// The same after a carrier refused it: somebody must verify or mend it.
+const CALLER_ID_REST: Duration = Duration::from_secs(15 * 60);
 
 /// A carrier account as configured.
 struct Account {
@@ -161,23 +164,16 @@ impl Routes {
     pub(crate) fn answered(
         &self,
         fleet: &Fleet,
-        leg: &Leg,
+        (leg, group): (&Leg, &Group),
         answer: &DialAnswer,
         caps: Caps,
         probes: &mut Vec<Probe>,
     ) {
         let account = account_key(&leg.carrier);
-        let event = match answer {
+        let judgement = match answer {
             DialAnswer::Accepted { .. } => Some(Event::Ok),
             DialAnswer::Refused(refusal) => {
-                match refusal.class {
-                    RefusalClass::ConfigFault => {
-                        tracing::error!(carrier = %leg.carrier, code = %refusal.code, message = %refusal.message, "the carrier refuses our account or request");
-                    }
-                    // What waits for it here, waits.
-                    RefusalClass::RetryLater => fleet.pace.rest(&leg.carrier, REST),
-                    RefusalClass::Failover | RefusalClass::BadNumber => {}
-                }
+                self.refused(fleet, leg, group, refusal);
                 Event::of_refusal(refusal, REST)
             }
             DialAnswer::Unclear(_) => Some(Event::Failed(Fault::Unclear)),
@@ -190,12 +186,41 @@ impl Routes {
                 self.known().tell(number, News::shown(caps));
             }
             DialAnswer::Refused(_) => {
-                let judged = event.is_some();
+                let judged = judgement.is_some();
                 probes.retain(|probe| !judged || probe.key != account);
             }
         }
-        if let Some(event) = event {
+        if let Some(event) = judgement {
             self.heard(fleet, account, event, leg.intent_at);
+        }
+    }
+
+    /// A refusal that is about less, or more, than the account's breaker.
+    fn refused(&self, fleet: &Fleet, leg: &Leg, group: &Group, refusal: &Refusal) {
+        let Refusal {
+            class,
+            code,
+            message,
+        } = refusal;
+        let carrier = &leg.carrier;
+        match class {
+            // What waits for it here, waits.
+            RefusalClass::RetryLater => fleet.pace.rest(carrier, REST),
+            RefusalClass::ConfigFault => {
+                tracing::error!(%carrier, code, message, "the carrier refuses our account or request");
+            }
+            RefusalClass::CallerIdFault => {
+                tracing::error!(%carrier, code, message, from = %leg.from, "the carrier refuses our caller id: it rests");
+                let until = fleet.clock.now() + CALLER_ID_REST;
+                let news = News::blocked(until);
+                self.known().tell(number_key(&leg.from), news);
+            }
+            RefusalClass::DestinationFault => {
+                tracing::error!(%carrier, code, message, %group, "the carrier does not let us call there");
+                let event = Event::Refused { code: code.clone() };
+                self.heard(fleet, route_key(carrier, group), event, leg.intent_at);
+            }
+            RefusalClass::Failover | RefusalClass::BadNumber => {}
         }
     }
 

@@ -42,11 +42,9 @@ pub enum Event {
 }
 
 impl Event {
-    /// What a documented refusal means for the account's breaker. `None` for a number that is wrong
-    /// wherever it is sent. `rest` is for a refusal by rate.
-    ///
-    /// Whether a [`RefusalClass::ConfigFault`] is the account's or only this request's (a caller id, a
-    /// country) is for the caller to know: one that is not must not come here.
+    /// What a documented refusal means for the account's breaker. `None` for what is not the account's
+    /// fault: a number that is wrong wherever it is sent, a caller id, a destination. `rest` is for a
+    /// refusal by rate.
     #[must_use]
     pub fn of_refusal(refusal: &Refusal, rest: Duration) -> Option<Self> {
         Some(match refusal.class {
@@ -58,7 +56,9 @@ impl Event {
             RefusalClass::ConfigFault => Self::Refused {
                 code: refusal.code.clone(),
             },
-            RefusalClass::BadNumber => return None,
+            RefusalClass::BadNumber
+            | RefusalClass::CallerIdFault
+            | RefusalClass::DestinationFault => return None,
         })
     }
 

@@ -17,8 +17,12 @@ pub enum RefusalClass {
     Failover,
     /// The number is wrong wherever it is sent.
     BadNumber,
-    /// Our account, caller id or request was refused.
+    /// Our account or request was refused: nothing will go there until a person mends it.
     ConfigFault,
+    /// The caller id was: it is not ours there, not verified, or has a bad name.
+    CallerIdFault,
+    /// Our account may not call that destination.
+    DestinationFault,
 }
 
 impl RefusalClass {
@@ -28,7 +32,9 @@ impl RefusalClass {
         match self {
             Self::RetryLater | Self::Failover => Outcome::NoCarrier,
             Self::BadNumber => Outcome::InvalidNumber,
-            Self::ConfigFault => Outcome::ProviderConfig,
+            Self::ConfigFault | Self::CallerIdFault | Self::DestinationFault => {
+                Outcome::ProviderConfig
+            }
         }
     }
 
@@ -36,7 +42,11 @@ impl RefusalClass {
     #[must_use]
     pub const fn may_fail_over(self) -> bool {
         match self {
-            Self::RetryLater | Self::Failover | Self::ConfigFault => true,
+            Self::RetryLater
+            | Self::Failover
+            | Self::ConfigFault
+            | Self::CallerIdFault
+            | Self::DestinationFault => true,
             Self::BadNumber => false,
         }
     }

@@ -53,11 +53,11 @@ impl SimCarrier {
         if w.hits(Kind::Carrier, f.dial_limited) {
             Fate::Refused(RefusalClass::RetryLater)
         } else if w.hits(Kind::Carrier, f.dial_refused) {
-            let account = w.chance.hits(Kind::Carrier, 0.2);
-            Fate::Refused(if account {
-                RefusalClass::ConfigFault
-            } else {
-                RefusalClass::Failover
+            Fate::Refused(match w.chance.between(Kind::Carrier, 0, 9) {
+                0 | 1 => RefusalClass::ConfigFault,
+                2 => RefusalClass::CallerIdFault,
+                3 => RefusalClass::DestinationFault,
+                _ => RefusalClass::Failover,
             })
         } else if w.hits(Kind::Carrier, f.dial_unclear) {
             if w.chance.hits(Kind::Carrier, 0.5) {
@@ -272,6 +272,8 @@ fn refused(class: RefusalClass) -> DialAnswer {
         RefusalClass::Failover => "503",
         RefusalClass::BadNumber => "21211",
         RefusalClass::ConfigFault => "20003",
+        RefusalClass::CallerIdFault => "21210",
+        RefusalClass::DestinationFault => "21215",
     };
     DialAnswer::Refused(Refusal {
         class,

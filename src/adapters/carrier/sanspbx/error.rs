@@ -272,9 +272,8 @@ impl Judge {
             Meaning::Token => Verdict::TokenRefused,
             Meaning::Limit => Verdict::Refused(RefusalClass::RetryLater),
             Meaning::Number => Verdict::Refused(RefusalClass::Failover),
-            Meaning::Account | Meaning::CallerId | Meaning::Request => {
-                Verdict::Refused(RefusalClass::ConfigFault)
-            }
+            Meaning::CallerId => Verdict::Refused(RefusalClass::CallerIdFault),
+            Meaning::Account | Meaning::Request => Verdict::Refused(RefusalClass::ConfigFault),
         })
     }
 

@@ -1,5 +1,5 @@
 use super::*;
-use RefusalClass::{BadNumber, ConfigFault, Failover, RetryLater};
+use RefusalClass::{BadNumber, CallerIdFault, ConfigFault, Failover, RetryLater};
 
 fn judge(status: u16, body: &str) -> Verdict {
     let judge = Judge::new(&BTreeMap::new());
@@ -29,8 +29,8 @@ fn sentences_are_judged_by_the_table() {
         ("Insufficient balance in account", refused(ConfigFault)),
         ("Account suspended", refused(ConfigFault)),
         ("Access denied for this IP", refused(ConfigFault)),
-        ("Invalid caller_id", refused(ConfigFault)),
-        ("Invalid DID", refused(ConfigFault)),
+        ("Invalid caller_id", refused(CallerIdFault)),
+        ("Invalid DID", refused(CallerIdFault)),
         ("Invalid call_to", refused(Failover)),
         ("invalid mobile number", refused(Failover)),
         ("Invalid appid", refused(ConfigFault)),

@@ -130,9 +130,9 @@ impl Meaning {
             Self::Later => RefusalClass::RetryLater,
             Self::Elsewhere => RefusalClass::Failover,
             Self::BadNumber => RefusalClass::BadNumber,
-            Self::CallerId | Self::Country | Self::Account | Self::Request | Self::Field => {
-                RefusalClass::ConfigFault
-            }
+            Self::CallerId => RefusalClass::CallerIdFault,
+            Self::Country => RefusalClass::DestinationFault,
+            Self::Account | Self::Request | Self::Field => RefusalClass::ConfigFault,
         }
     }
 }

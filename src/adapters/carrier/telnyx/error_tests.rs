@@ -1,6 +1,6 @@
 use super::*;
 use Command::{CallEnded, Later, Never, NoCall, Taken};
-use RefusalClass::{BadNumber, ConfigFault, Failover, RetryLater};
+use RefusalClass::{BadNumber, CallerIdFault, ConfigFault, DestinationFault, Failover, RetryLater};
 
 fn document(code: &str, detail: &str, pointer: &str) -> Option<ApiErrors> {
     let json = serde_json::json!({"errors": [
@@ -22,9 +22,9 @@ fn codes_are_judged_by_the_table() {
         (BadNumber, "10002", "/to"),
         (BadNumber, "10015", "/to"),
         (BadNumber, "10016", "/to"),
-        (ConfigFault, "10002", "/from"),
-        (ConfigFault, "10015", "/from"),
-        (ConfigFault, "10016", "/from"),
+        (CallerIdFault, "10002", "/from"),
+        (CallerIdFault, "10015", "/from"),
+        (CallerIdFault, "10016", "/from"),
         (ConfigFault, "10002", ""),
         (ConfigFault, "10016", "/to/0"),
         (ConfigFault, "10015", "/connection_id"),
@@ -90,9 +90,13 @@ fn reasons_of_a_403_are_judged_by_the_table() {
             Meaning::BadNumber,
             &["D11", "D14", "D50", "D53", "D59"],
         ),
-        (ConfigFault, Meaning::Country, &["D12", "D13", "D24", "D39"]),
         (
-            ConfigFault,
+            DestinationFault,
+            Meaning::Country,
+            &["D12", "D13", "D24", "D39"],
+        ),
+        (
+            CallerIdFault,
             Meaning::CallerId,
             &["D35", "D36", "D46", "D49", "D51", "D54", "D63", "D64"],
         ),
@@ -160,7 +164,7 @@ fn the_number_is_at_fault_only_if_nothing_else_is() {
         ),
         (
             vec![error("10016", "/to"), error("10016", "/from")],
-            ConfigFault,
+            CallerIdFault,
         ),
         (
             vec![error("10015", "/connection_id"), error("10016", "/to")],

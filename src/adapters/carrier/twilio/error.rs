@@ -204,13 +204,9 @@ fn by_code(code: Option<u32>) -> Verdict {
         Some(Meaning::Later) => RefusalClass::RetryLater,
         Some(Meaning::Elsewhere) => RefusalClass::Failover,
         Some(Meaning::BadNumber) => RefusalClass::BadNumber,
-        Some(
-            Meaning::CallerId
-            | Meaning::Country
-            | Meaning::Account
-            | Meaning::Request
-            | Meaning::Webhooks,
-        )
+        Some(Meaning::CallerId) => RefusalClass::CallerIdFault,
+        Some(Meaning::Country) => RefusalClass::DestinationFault,
+        Some(Meaning::Account | Meaning::Request | Meaning::Webhooks)
         // Not in the list: never held against the number.
         | None => RefusalClass::ConfigFault,
     };
@@ -220,11 +216,13 @@ fn by_code(code: Option<u32>) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use RefusalClass::{BadNumber, ConfigFault, Failover, RetryLater};
+    use RefusalClass::{
+        BadNumber, CallerIdFault, ConfigFault, DestinationFault, Failover, RetryLater,
+    };
 
     #[test]
     fn codes_of_a_400_are_judged_by_the_table() {
-        let table: [(RefusalClass, &[u32]); 4] = [
+        let table: [(RefusalClass, &[u32]); 6] = [
             (RetryLater, &[20429, 10004, 32016, 15002, 16021]),
             (Failover, &[13224, 21214, 21216, 13225, 32203]),
             (
@@ -232,9 +230,13 @@ mod tests {
                 &[21211, 21217, 13223, 13226, 32101, 21201, 21202],
             ),
             (
+                CallerIdFault,
+                &[21210, 21212, 21213, 13214, 13247, 13248, 32017],
+            ),
+            (DestinationFault, &[21215, 13227, 32205, 21203]),
+            (
                 ConfigFault,
                 &[
-                    21210, 21212, 21213, 13214, 13247, 13248, 32017, 21215, 13227, 32205, 21203,
                     20003, 20005, 10001, 10002, 20006, 20008, 21219, 21205, 21206, 21208, 21209,
                     21218, 21234, 20001, 20422, 32018, 11200, 11205, 11206, 11210, 11215, 11220,
                     11235, 11236, 11237, 11750, 12100, 12200, 12300, 31920, 31921, 15003, 21220,

@@ -52,7 +52,9 @@ async fn an_accepted_call_is_one_json_request() {
 
 #[tokio::test]
 async fn answers_are_judged() {
-    use RefusalClass::{BadNumber, ConfigFault, Failover, RetryLater};
+    use RefusalClass::{
+        BadNumber, CallerIdFault, ConfigFault, DestinationFault, Failover, RetryLater,
+    };
     let error = |code: &str, detail: &str, pointer: &str| {
         let source = serde_json::json!({ "pointer": pointer });
         let error =
@@ -62,14 +64,19 @@ async fn answers_are_judged() {
     let country = "Dialed number is not included in whitelisted countries D13";
     let refused = [
         (422, error("10016", "no", "/to"), BadNumber, "10016"),
-        (422, error("10016", "no", "/from"), ConfigFault, "10016"),
+        (422, error("10016", "no", "/from"), CallerIdFault, "10016"),
         (
             422,
             error("10015", "no", "/connection_id"),
             ConfigFault,
             "10015",
         ),
-        (403, error("10010", country, ""), ConfigFault, "10010 D13"),
+        (
+            403,
+            error("10010", country, ""),
+            DestinationFault,
+            "10010 D13",
+        ),
         (403, error("10010", "no D11", ""), BadNumber, "10010 D11"),
         (403, error("10010", "no D1", ""), RetryLater, "10010 D1"),
         (403, error("10010", "no PE3", ""), Failover, "10010 PE3"),

@@ -69,11 +69,11 @@ async fn an_api_key_stands_in_for_the_token() {
 
 #[tokio::test]
 async fn answers_are_judged() {
-    use RefusalClass::{BadNumber, ConfigFault, RetryLater};
+    use RefusalClass::{BadNumber, ConfigFault, DestinationFault, RetryLater};
     let error = |code: u32| format!(r#"{{"code":{code},"message":"no","status":400}}"#);
     let refused = [
         (400, error(21211), BadNumber, "21211"),
-        (400, error(21215), ConfigFault, "21215"),
+        (400, error(21215), DestinationFault, "21215"),
         (401, error(20003), ConfigFault, "20003"),
         (404, error(20404), ConfigFault, "20404"),
         (422, error(77777), ConfigFault, "77777"),
