@@ -270,3 +270,67 @@ async fn change(
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use dialfleet_domain::breaker::{Admission, Fault, IN_A_ROW};
+
+    use super::*;
+
+    const T0: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn failed(at: Timestamp) -> News {
+        News::said(Event::Failed(Fault::Unclear), at, at)
+    }
+
+    #[test]
+    fn news_of_several_processes_add_up_in_one_note() {
+        let mut body = None;
+        for _ in 0..IN_A_ROW {
+            body = Some(failed(T0).onto(body.as_deref(), T0, 0));
+        }
+        let breaker: Breaker = read(body.as_deref());
+        assert!(matches!(breaker.admits(T0), Admission::Open { .. }));
+
+        let mut at_once = failed(T0);
+        (1..IN_A_ROW).for_each(|_| at_once.add(failed(T0)));
+        assert_eq!(at_once.onto(None, T0, 0), body.unwrap_or_default());
+    }
+
+    #[test]
+    fn calls_of_a_number_are_counted_and_its_rest_is_the_longest() {
+        let caps = Caps {
+            hourly: Some(3),
+            ..Caps::default()
+        };
+        let mut news = News::shown(caps);
+        news.add(News::blocked(T0 + Duration::from_secs(5)));
+        news.add(News::shown(caps));
+        let body = news.onto(None, T0, 0);
+        let usage: Usage = read(Some(&body));
+        assert_eq!((usage.hour, usage.day), (2, 2));
+        assert_eq!(usage.rest_until, Some(T0 + Duration::from_secs(5)));
+        let usage: Usage = read(Some(&News::shown(caps).onto(Some(&body), T0, 0)));
+        assert!(usage.rest_until > Some(T0 + Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn a_note_that_cannot_be_read_begins_anew() {
+        let tally = Tally {
+            calls: 1,
+            delivered: 1,
+            ..Tally::default()
+        };
+        let fresh = News::Ended(tally).onto(None, T0, 0);
+        for bad in ["", "{", "[]", r#"{"at":"yesterday"}"#] {
+            assert_eq!(News::Ended(tally).onto(Some(bad), T0, 0), fresh, "{bad}");
+        }
+    }
+
+    #[test]
+    fn words_about_a_breaker_are_bounded() {
+        let mut news = failed(T0);
+        (0..MOST_SAID * 2).for_each(|_| news.add(failed(T0)));
+        assert!(matches!(news, News::Said(said) if said.len() == MOST_SAID));
+    }
+}
