@@ -2,7 +2,7 @@
 //!
 //! | | ok | failed | refused by configuration | limited (429) | until / probe over |
 //! |---|---|---|---|---|---|
-//! | closed    | row ends | opens at 5 in a row, or half of 20 in a minute | opens, long | rests | - |
+//! | closed    | row ends | opens at 5 in a row over 2 s, or half of 20 in a minute | opens, long | rests | - |
 //! | open      | - | - | stays, long | rests | half-open, with one probe |
 //! | half-open | closes | opens, twice as long | opens, long | rests, probe given back | another probe |
 //!
@@ -28,8 +28,11 @@ mod tests;
 
 pub use event::{Event, Fault, Reason};
 
-/// Failures in a row that open it.
+/// Failures in a row that open it…
 pub const IN_A_ROW: u32 = 5;
+/// …if the row has lasted so long. Processes report together what happened to each in a second; one
+/// whose own way to the carrier is broken must not close it for the others, whose successes end the row.
+pub const ROW: Duration = Duration::from_secs(2);
 /// Calls in [`WINDOW`] from which on their failures' share counts…
 pub const WINDOW_CALLS: u32 = 20;
 /// …and opens it at this much, in percent.
@@ -94,6 +97,9 @@ pub struct Breaker {
     pub since: Timestamp,
     /// Failures since the last success.
     pub in_a_row: u32,
+    /// When the first of them was.
+    #[serde(default)]
+    pub row_at: Timestamp,
     /// The older half of the window, then the newer one.
     pub window: [Half; 2],
     /// When the newer half began.
@@ -212,11 +218,14 @@ impl Breaker {
                 after.count(false, now);
             }
             (Phase::Closed, Event::Failed(last)) => {
+                if self.in_a_row == 0 {
+                    after.row_at = now;
+                }
                 after.in_a_row = self.in_a_row.saturating_add(1);
                 let Half { calls, failed } = after.count(true, now);
                 let last = *last;
                 let failures = after.in_a_row;
-                if failures >= IN_A_ROW {
+                if failures >= IN_A_ROW && now.since(after.row_at) >= ROW {
                     after.open(Reason::InARow { failures, last }, now, draw);
                 } else if calls >= WINDOW_CALLS && failed * 100 >= calls * WINDOW_PERCENT {
                     let why = Reason::Share {

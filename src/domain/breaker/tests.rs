@@ -35,7 +35,13 @@ fn closed() -> Breaker {
 }
 
 fn open() -> Breaker {
-    (0..IN_A_ROW).fold(closed(), |b, _| b.step(&failed(), T0, T0, STILL))
+    let early = T0 - ROW;
+    let before = Breaker {
+        since: early,
+        ..closed()
+    };
+    let row = (1..IN_A_ROW).fold(before, |b, _| b.step(&failed(), early, early, STILL));
+    row.step(&failed(), T0, T0, STILL)
 }
 
 fn half_open() -> Breaker {
@@ -90,6 +96,19 @@ fn every_event_in_every_state() {
             after
         );
     }
+}
+
+#[test]
+fn a_burst_of_failures_is_one_process_in_trouble_until_it_lasts() {
+    let mut b = closed();
+    for _ in 0..WINDOW_CALLS - 1 {
+        b = b.step(&failed(), at(1), at(1), STILL);
+        assert_eq!(name(&b), "closed", "{b:?}");
+    }
+    let interrupted = b.step(&Event::Ok, at(2), at(2), STILL);
+    assert_eq!(interrupted.in_a_row, 0);
+    let lasting = b.step(&failed(), at(3), at(3), STILL);
+    assert_eq!(name(&lasting), "open");
 }
 
 #[test]
@@ -268,7 +287,7 @@ proptest! {
 
     #[test]
     fn five_in_a_row_always_open_it(
-        events in prop::collection::vec(events(), 0..60), gaps in prop::collection::vec(0u64..50, 66), draw in any::<u64>(),
+        events in prop::collection::vec(events(), 0..60), gaps in prop::collection::vec(1u64..50, 66), draw in any::<u64>(),
     ) {
         let (mut b, mut now) = (closed(), T0);
         for (event, gap) in events.iter().zip(&gaps) {

@@ -237,8 +237,9 @@ fn who_is_left_out_and_why() {
     let euro = Currency::parse("EUR").expect("valid");
     let same = |_: &mut Question<'static>| {};
     let later = NOW + Duration::from_secs(60);
-    let broken = (0..5).fold(Breaker::default(), |b, _| {
-        b.step(&Event::Failed(Fault::Unclear), NOW, NOW, 20)
+    let broken = (0..5_u64).rev().fold(Breaker::default(), |b, ago| {
+        let at = NOW - Duration::from_secs(ago);
+        b.step(&Event::Failed(Fault::Unclear), at, at, 20)
     });
     let Admission::Open { until, why } = broken.admits(NOW) else {
         panic!("open: {broken:?}");

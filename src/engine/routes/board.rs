@@ -285,16 +285,18 @@ mod tests {
 
     #[test]
     fn news_of_several_processes_add_up_in_one_note() {
+        let at = |n: u32| T0 + Duration::from_secs(n.into());
         let mut body = None;
-        for _ in 0..IN_A_ROW {
-            body = Some(failed(T0).onto(body.as_deref(), T0, 0));
+        for n in 0..IN_A_ROW {
+            body = Some(failed(at(n)).onto(body.as_deref(), at(n), 0));
         }
         let breaker: Breaker = read(body.as_deref());
-        assert!(matches!(breaker.admits(T0), Admission::Open { .. }));
+        let now = at(IN_A_ROW);
+        assert!(matches!(breaker.admits(now), Admission::Open { .. }));
 
         let mut at_once = failed(T0);
-        (1..IN_A_ROW).for_each(|_| at_once.add(failed(T0)));
-        assert_eq!(at_once.onto(None, T0, 0), body.unwrap_or_default());
+        (1..IN_A_ROW).for_each(|n| at_once.add(failed(at(n))));
+        assert_eq!(at_once.onto(None, now, 0), body.unwrap_or_default());
     }
 
     #[test]
