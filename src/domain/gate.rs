@@ -30,6 +30,8 @@ pub enum Why {
     DoNotCall,
     /// Another call to this person is live or cooling off.
     PhoneBusy,
+    /// No carrier takes calls to this person now.
+    NoCarrier,
 }
 
 impl Why {
@@ -42,6 +44,7 @@ impl Why {
             Self::NeverOpen => "never_open",
             Self::DoNotCall => "do_not_call",
             Self::PhoneBusy => "phone_busy",
+            Self::NoCarrier => "no_carrier",
         }
     }
 }

@@ -166,6 +166,12 @@ pub(crate) fn apply_status(
     if verdict == Verdict::Go(CallState::Answered) && is_commanded(fleet, attempt) {
         attempt.next_step(call_id, 0, now);
     }
+    if matches!(
+        verdict,
+        Verdict::Go(CallState::Ringing | CallState::Answered)
+    ) {
+        fleet.routes.delivered(fleet, attempt);
+    }
     if verdict == Verdict::Zombie {
         fleet.metrics.zombie();
         if status == CallStatus::Answered && attempt.state == CallState::Ended {

@@ -9,16 +9,14 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dialfleet_domain::breaker::Admission;
-use dialfleet_domain::caller_id::Caps;
 use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::id::{CampaignId, CarrierId};
-use dialfleet_domain::routing::{self, Hop, Question, Strategy};
+use dialfleet_domain::routing::Hop;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, watch};
 
-use crate::fill_slot::{Filled, fill_slot};
+use crate::fill_slot::{Filled, choose_at_best, choose_for_anybody, fill_slot};
 use crate::fleet::Fleet;
 use crate::message::FillSlot;
 use crate::pace::Token;
@@ -262,7 +260,7 @@ async fn sort_offers(fleet: &Fleet, dialer: &Dialer) {
                     refused.extend(dialer.park(&carrier, fill, campaign.weight).err());
                 }
                 None => {
-                    tracing::warn!(campaign = %campaign.id, "none of the campaign's carriers is configured")
+                    tracing::warn!(campaign = %campaign.id, "no configured carrier can take this campaign's calls")
                 }
             }
         }
@@ -273,21 +271,9 @@ async fn sort_offers(fleet: &Fleet, dialer: &Dialer) {
 /// The carrier in whose ring a campaign waits: the best one whose turn comes soon, or else the one
 /// whose turn comes first. While none may be asked, the best one: that is where the wait ends.
 fn lane_of(fleet: &Fleet, dialer: &Dialer, campaign: &Campaign) -> Option<CarrierId> {
-    let now = fleet.clock.now();
-    let mut question = Question::of(campaign, now, 0);
-    question.policy.explore_percent = 0;
-    if question.policy.carrier.is_none() && question.policy.strategy == Some(Strategy::Assigned) {
-        // Each lead names its own.
-        question.policy.strategy = None;
-    }
-    let mut candidates = fleet.routes.candidates(fleet, None, now);
-    let mut chain = routing::choose(&question, &candidates).chain;
+    let mut chain = choose_for_anybody(fleet, campaign).chain;
     if chain.is_empty() {
-        for candidate in &mut candidates {
-            (candidate.excluded, candidate.breaker) = (None, Admission::Free);
-        }
-        question.caps = Caps::default();
-        chain = routing::choose(&question, &candidates).chain;
+        chain = choose_at_best(fleet, campaign).chain;
     }
     let wait = |hop: &Hop| {
         let ahead = dialer.waiting(&hop.carrier);

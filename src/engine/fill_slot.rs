@@ -34,6 +34,8 @@ use dialfleet_domain::time::Timestamp;
 use self::conclude::{conclude, withdrawn};
 use self::leg::{intend, next_leg, request};
 use self::pick::{facts, pick, release, taken};
+pub(crate) use self::route::{choose_at_best, choose_for_anybody};
+
 use self::route::{Held, again_at, choose, prepare};
 use crate::fleet::Fleet;
 use crate::message::FillSlot;
@@ -55,10 +57,6 @@ const LEG_FENCE: Duration = Duration::from_secs(4);
 const PACE_PATIENCE: Duration = Duration::from_millis(2_500);
 /// When a lead whose phone is locked by another call is looked at again.
 const PHONE_BUSY_RETRY: Duration = Duration::from_secs(30);
-/// When a lead is looked at again after no carrier could be asked: not sooner, and not later, whatever
-/// their breakers say.
-const NO_CARRIER_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
 /// What became of a free slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filled {
@@ -133,6 +131,11 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
         if !prepare(fleet, &mut decision, &group, held).await? {
             tracing::debug!(campaign = %campaign.id, why = %decision.why, "no carrier");
             let again = again_at(&decision, fleet.clock.now());
+            if decision.chain.is_empty() && !choose_for_anybody(fleet, &campaign).chain.is_empty() {
+                // It is about this person: the others shall not wait behind.
+                defer(fleet, &lead, again, Why::NoCarrier).await?;
+                continue;
+            }
             give_up(fleet, campaign, &lead, again).await?;
             return Ok(Filled::NoCarrier);
         }
@@ -155,16 +158,8 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
                 return Ok(Filled::SlotBusy);
             }
             Some(IntentAnswer::PhoneBusy) => {
-                fleet.metrics.gate(Why::PhoneBusy.name());
                 let until = fleet.clock.now() + PHONE_BUSY_RETRY;
-                release(
-                    fleet,
-                    &lead,
-                    LeadState::Ready,
-                    Some(until),
-                    Some(Why::PhoneBusy),
-                )
-                .await?;
+                defer(fleet, &lead, until, Why::PhoneBusy).await?;
             }
             Some(IntentAnswer::Unclear) | None => return Ok(Filled::StoreOut),
         }
@@ -175,6 +170,12 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
         .wake(&[(fill.campaign.clone(), fleet.clock.now())])
         .await?;
     Ok(Filled::Nothing)
+}
+
+/// Gives a lead back until later.
+async fn defer(fleet: &Fleet, lead: &Lead, until: Timestamp, why: Why) -> Answer<()> {
+    fleet.metrics.gate(why.name());
+    release(fleet, lead, LeadState::Ready, Some(until), Some(why)).await
 }
 
 /// Gives a lead back, and has the campaign looked at: somebody may have seen no lead while this one

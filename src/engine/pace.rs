@@ -225,6 +225,12 @@ impl Pace {
         wait.unwrap_or(Duration::MAX)
     }
 
+    /// Whether a token's moment is still to come.
+    #[must_use]
+    pub(crate) fn is_timely(&self, token: &Token) -> bool {
+        self.clock.uptime() <= token.moment + LATE
+    }
+
     /// Returns a token that was not used. One is kept, while its moment has not passed.
     pub fn give_back(&self, token: Token) {
         self.with(&token.carrier, |lane, _| lane.spare = Some(token.moment));

@@ -94,6 +94,7 @@ pub async fn run(fleet: &Fleet, role: Role) {
         Role::Dial => {
             let dialing = dialer::run(fleet);
             futures_util::future::join3(take_offers(fleet), dialing, pace::keep_seats(fleet)).await;
+            routes::leave(fleet).await;
         }
         Role::Events => {
             consume(fleet, role, Topic::CallEvents, PREFETCH * 4, |f, d| {

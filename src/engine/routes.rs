@@ -2,8 +2,8 @@
 //! breakers are open, how worn our numbers are.
 //!
 //! Prices and numbers are configuration. The rest is learned from calls by every process, and shared
-//! about once a second as notes on the board (`routes/board.rs`). What a process hears itself it goes
-//! by at once; what the others heard, a second later. A lost note costs knowledge, never safety: a
+//! about once a second as notes on the board (`routes/board.rs`). A breaker that a process hears of
+//! itself it obeys at once; what the others heard, a second later. A lost note costs knowledge, never safety: a
 //! breaker keeps us from asking in vain, and nothing here can make a telephone ring.
 
 mod board;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dialfleet_domain::breaker::{Admission, Breaker, Event, Fault};
+use dialfleet_domain::breaker::{Admission, Breaker, Event, Fault, Phase};
 use dialfleet_domain::call::{Attempt, Leg, LegState, Outcome, Refusal, RefusalClass};
 use dialfleet_domain::caller_id::{Caps, Number, Usage};
 use dialfleet_domain::id::CarrierId;
@@ -25,6 +25,7 @@ use dialfleet_domain::routing::{Candidate, Exclusion, Feature, Price, sterner};
 use dialfleet_domain::time::Timestamp;
 
 use self::board::News;
+pub(crate) use self::board::leave;
 pub use self::board::{keep, refresh};
 pub use self::explain::explain;
 use crate::fleet::Fleet;
@@ -33,6 +34,8 @@ use crate::port::store::Answer;
 
 /// How long a carrier is left alone after "too many requests".
 const REST: Duration = Duration::from_secs(1);
+/// The same after it was not even reached from here.
+const UNREACHABLE_REST: Duration = Duration::from_secs(5);
 /// How long one of our numbers rests after its calls were blocked as unwanted.
 const BLOCKED_REST: Duration = Duration::from_secs(4 * 3600);
 
@@ -70,7 +73,8 @@ pub struct Routes {
 struct Known {
     stats: BTreeMap<String, RouteStats>,
     breakers: BTreeMap<String, Breaker>,
-    usage: BTreeMap<String, Usage>,
+    /// Our numbers with their usage; absent before anything is known of it.
+    numbers: BTreeMap<CarrierId, Arc<[Number]>>,
     news: BTreeMap<String, News>,
 }
 
@@ -112,6 +116,21 @@ impl Routes {
         }
     }
 
+    /// Every account's numbers, with this usage by the names of the notes.
+    fn with_usage(&self, usage: &BTreeMap<String, Usage>) -> BTreeMap<CarrierId, Arc<[Number]>> {
+        let used = |number: &Number| Number {
+            usage: usage
+                .get(&number_key(&number.number))
+                .copied()
+                .unwrap_or_default(),
+            ..number.clone()
+        };
+        let accounts = self.accounts.iter();
+        accounts
+            .map(|(id, account)| (id.clone(), account.numbers.iter().map(used).collect()))
+            .collect()
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,7 +168,7 @@ impl Routes {
             Candidate {
                 carrier: id.clone(),
                 weight: account.weight,
-                caller_ids: known.numbers(account),
+                caller_ids: Arc::clone(known.numbers.get(id).unwrap_or(&account.numbers)),
                 price,
                 cannot: Arc::clone(&account.cannot),
                 stats,
@@ -185,9 +204,13 @@ impl Routes {
                 let number = number_key(&leg.from);
                 self.known().tell(number, News::shown(caps));
             }
-            DialAnswer::Refused(_) => {
-                let judged = judgement.is_some();
-                probes.retain(|probe| !judged || probe.key != account);
+            DialAnswer::Refused(refusal) => {
+                let judged = if refusal.class == RefusalClass::DestinationFault {
+                    Some(route_key(&leg.carrier, group))
+                } else {
+                    judgement.is_some().then(|| account.clone())
+                };
+                probes.retain(|probe| Some(&probe.key) != judged.as_ref());
             }
         }
         if let Some(event) = judgement {
@@ -217,10 +240,28 @@ impl Routes {
             }
             RefusalClass::DestinationFault => {
                 tracing::error!(%carrier, code, message, %group, "the carrier does not let us call there");
-                let event = Event::Refused { code: code.clone() };
+                // Perhaps only a part of the country: a row of them closes the route.
+                let event = Event::Failed(Fault::Refused);
                 self.heard(fleet, route_key(carrier, group), event, leg.intent_at);
             }
+            // Nothing else from here will reach it for a moment; others may.
+            RefusalClass::Failover if matches!(code.as_str(), "connect" | "dns" | "tls") => {
+                fleet.pace.rest(carrier, UNREACHABLE_REST);
+            }
             RefusalClass::Failover | RefusalClass::BadNumber => {}
+        }
+    }
+
+    /// A call rings or was answered: what the probe of its route was for. A call may last longer than a
+    /// probe may.
+    pub(crate) fn delivered(&self, fleet: &Fleet, attempt: &Attempt) {
+        let Some(leg) = attempt.legs.last() else {
+            return;
+        };
+        let key = route_key(&leg.carrier, &Place::of(&attempt.phone).group);
+        let closed = |breaker: &Breaker| breaker.phase == Phase::Closed;
+        if !self.known().breakers.get(&key).is_none_or(closed) {
+            self.heard(fleet, key, Event::Ok, leg.intent_at);
         }
     }
 
@@ -278,7 +319,13 @@ impl Routes {
             let free = match admission {
                 Admission::Free => continue,
                 Admission::Resting { .. } | Admission::Open { .. } => false,
-                Admission::Probe => board::take_probe(fleet, &key, now).await?,
+                Admission::Probe => match board::take_probe(fleet, &key, now).await {
+                    Ok(free) => free,
+                    Err(error) => {
+                        self.give_back(fleet, taken).await;
+                        return Err(error);
+                    }
+                },
             };
             if !free {
                 self.give_back(fleet, taken).await;
@@ -304,22 +351,6 @@ impl Known {
         self.breakers
             .get(key)
             .map_or(Admission::Free, |breaker| breaker.admits(now))
-    }
-
-    /// An account's numbers with their usage.
-    fn numbers(&self, account: &Account) -> Arc<[Number]> {
-        if self.usage.is_empty() {
-            return Arc::clone(&account.numbers);
-        }
-        let with_usage = |number: &Number| Number {
-            usage: self
-                .usage
-                .get(&number_key(&number.number))
-                .copied()
-                .unwrap_or_default(),
-            ..number.clone()
-        };
-        account.numbers.iter().map(with_usage).collect()
     }
 
     /// Keeps news until they are shared.

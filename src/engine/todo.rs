@@ -67,6 +67,7 @@ async fn run(
     match todo {
         Todo::ProjectLead => {
             project(fleet, attempt).await?;
+            fleet.routes.ended(fleet, attempt);
             Ok(true)
         }
         Todo::HandOff { slot } => {
@@ -236,7 +237,6 @@ async fn project(fleet: &Fleet, attempt: &Attempt) -> Answer<()> {
             == Some(&Cas::Won)
         {
             fleet.metrics.call_ended(projection.outcome.name());
-            fleet.routes.ended(fleet, next);
             // The last one to finish lets the campaign finish.
             let due = match projection.state {
                 LeadState::Ready => Some(projection.due_at),

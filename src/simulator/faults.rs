@@ -46,6 +46,8 @@ pub struct Faults {
     /// The answer to a create request is slow; half of the time the placing is, too, and happens
     /// even when the client has given up.
     pub create_slow: f64,
+    /// Shortest delay: above the client's patience, it hangs.
+    pub create_slow_min_ms: u64,
     /// Longest delay.
     pub create_slow_max_ms: u64,
     /// A look-up or list is answered 500.
@@ -179,9 +181,8 @@ impl FaultPlan {
         };
         let mut slowness = Slowness::default();
         if hits(f.create_slow, "create-slow") {
-            let ms = self
-                .dice
-                .between("slow-ms", key, nth.into(), 0, f.create_slow_max_ms);
+            let (least, most) = (f.create_slow_min_ms, f.create_slow_max_ms);
+            let ms = self.dice.between("slow-ms", key, nth.into(), least, most);
             if hits(0.5, "slow-before") {
                 slowness.before = Duration::from_millis(ms);
             } else {

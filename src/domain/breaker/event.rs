@@ -75,11 +75,12 @@ impl Event {
             | Outcome::Busy
             | Outcome::Rejected
             | Outcome::Unwanted
-            | Outcome::Unreachable => Some(Self::Ok),
+            | Outcome::Unreachable
+            // Delivered to a network that knows the number's fate.
+            | Outcome::InvalidNumber => Some(Self::Ok),
             Outcome::Congestion | Outcome::CarrierError => Some(Self::Failed(Fault::Undelivered)),
             Outcome::NotPlaced | Outcome::Unresolved => Some(Self::Failed(Fault::Unclear)),
-            Outcome::InvalidNumber
-            | Outcome::BlockedAnalytics
+            Outcome::BlockedAnalytics
             | Outcome::NoCarrier
             | Outcome::ProviderConfig
             | Outcome::Canceled

@@ -213,7 +213,7 @@ fn refusals_and_outcomes_by_the_table() {
         (Outcome::Busy, Some(Event::Ok)),
         (Outcome::Congestion, Some(Event::Failed(Fault::Undelivered))),
         (Outcome::NotPlaced, Some(Event::Failed(Fault::Unclear))),
-        (Outcome::InvalidNumber, None),
+        (Outcome::InvalidNumber, Some(Event::Ok)),
     ] {
         assert_eq!(Event::of_outcome(outcome), event);
     }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use dialfleet_domain::breaker::Admission;
 use dialfleet_domain::call::Attempt;
+use dialfleet_domain::caller_id::{Number, Usage};
 use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::id::{AttemptId, CarrierId};
 use dialfleet_domain::lead::Lead;
 use dialfleet_domain::phone::area::{Group, Place};
-use dialfleet_domain::routing::{self, Decision, Last, Question};
+use dialfleet_domain::routing::{self, Decision, Last, Question, Strategy};
 use dialfleet_domain::time::Timestamp;
 
 use crate::fleet::Fleet;
@@ -15,9 +17,13 @@ use crate::pace::Token;
 use crate::port::store::Answer;
 use crate::routes::Probe;
 
-/// How long a call waits for the pace of the carrier that is best for it, before the next best one
-/// whose turn has come is asked.
-const BEST_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a call waits for the pace of a carrier before the next best one is asked.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// When somebody is asked again who can be asked later: not sooner, and not later, whatever the
+/// breakers say.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The same for a person to whom no carrier goes, by its rates or the lead's own wish.
+const UNSERVED_AGAIN: Duration = Duration::from_secs(15 * 60);
 /// The column of a lead that names its carrier, for the strategy "assigned".
 const ASSIGNED: &str = "carrier";
 
@@ -45,16 +51,20 @@ impl Held {
         carrier: &CarrierId,
         patience: Duration,
     ) -> bool {
+        let held = self.token.as_ref();
+        if held.is_some_and(|token| token.carrier() == carrier && fleet.pace.is_timely(token)) {
+            return true;
+        }
+        // Others may use it while this one waits.
+        self.token
+            .take()
+            .into_iter()
+            .for_each(|token| fleet.pace.give_back(token));
         let began = fleet.clock.uptime();
         loop {
-            if self.token.as_ref().map(Token::carrier) == Some(carrier) {
-                return true;
-            }
             match fleet.pace.try_take(carrier) {
                 Some(Ok(taken)) => {
-                    if let Some(other) = self.token.replace(taken) {
-                        fleet.pace.give_back(other);
-                    }
+                    self.token = Some(taken);
                     return true;
                 }
                 Some(Err(wait)) if fleet.clock.uptime().saturating_sub(began) + wait < patience => {
@@ -108,6 +118,39 @@ fn last_of(attempt: &Attempt) -> Option<Last<'_>> {
     })
 }
 
+/// Whom a campaign's calls would be given, whoever is called: what is wrong with the carriers
+/// themselves, and not with one person's number.
+pub(crate) fn choose_for_anybody(fleet: &Fleet, campaign: &Campaign) -> Decision {
+    let now = fleet.clock.now();
+    let candidates = fleet.routes.candidates(fleet, None, now);
+    routing::choose(&for_anybody(campaign, now), &candidates)
+}
+
+/// The same as if nothing were wrong: which carriers are the campaign's at all.
+pub(crate) fn choose_at_best(fleet: &Fleet, campaign: &Campaign) -> Decision {
+    let now = fleet.clock.now();
+    let mut candidates = fleet.routes.candidates(fleet, None, now);
+    for candidate in &mut candidates {
+        (candidate.excluded, candidate.breaker) = (None, Admission::Free);
+        let fresh = |number: &Number| Number {
+            usage: Usage::default(),
+            ..number.clone()
+        };
+        candidate.caller_ids = candidate.caller_ids.iter().map(fresh).collect();
+    }
+    routing::choose(&for_anybody(campaign, now), &candidates)
+}
+
+fn for_anybody(campaign: &Campaign, now: Timestamp) -> Question<'_> {
+    let mut question = Question::of(campaign, now, 0);
+    question.policy.explore_percent = 0;
+    if question.policy.carrier.is_none() && question.policy.strategy == Some(Strategy::Assigned) {
+        // Each lead names its own.
+        question.policy.strategy = None;
+    }
+    question
+}
+
 /// Takes what it takes to ask the first of the chain, or else the next one of which that can be had;
 /// that one leads then. Returns whether somebody can be asked.
 pub(super) async fn prepare(
@@ -116,15 +159,15 @@ pub(super) async fn prepare(
     group: &Group,
     held: &mut Held,
 ) -> Answer<bool> {
-    let mut patience = BEST_PATIENCE;
+    // Of a lead that was passed over.
+    let probes = std::mem::take(&mut held.probes);
+    fleet.routes.give_back(fleet, probes).await;
     for hop in decision.chain.clone() {
-        let in_turn = held.take_token(fleet, &hop.carrier, patience).await;
-        patience = Duration::ZERO;
-        if !in_turn {
+        if !held.take_token(fleet, &hop.carrier, PATIENCE).await {
             continue;
         }
         if let Some(probes) = fleet.routes.take_probes(fleet, &hop.carrier, group).await? {
-            held.probes.extend(probes);
+            held.probes = probes;
             decision.lead_with(&hop.carrier, "its turn came first");
             return Ok(true);
         }
@@ -132,9 +175,15 @@ pub(super) async fn prepare(
     Ok(false)
 }
 
-/// When somebody can be asked again, as far as is known.
+/// When somebody can be asked again.
 pub(super) fn again_at(decision: &Decision, now: Timestamp) -> Timestamp {
-    let (soon, late) = super::NO_CARRIER_AGAIN;
+    let (soon, late) = AGAIN;
+    if !decision.chain.is_empty() {
+        // Only their turn did not come.
+        return now + soon;
+    }
     let known = decision.excluded.iter().filter_map(|one| one.why.until());
-    known.min().unwrap_or(now).clamp(now + soon, now + late)
+    known.min().map_or(now + UNSERVED_AGAIN, |until| {
+        until.clamp(now + soon, now + late)
+    })
 }

@@ -129,16 +129,20 @@ fn write(fact: &impl Serialize) -> String {
     serde_json::to_string(fact).unwrap_or_default()
 }
 
-/// Shares and learns about once a second, until this process is to stop; then shares what is left.
+/// Shares and learns about once a second, until this process is to stop.
 pub async fn keep(fleet: &Fleet) {
     loop {
         if let Err(error) = take_turn(fleet).await {
             tracing::warn!(%error, "what is known about routes could not be shared");
         }
         if !fleet.pause(TURN).await {
-            break;
+            return;
         }
     }
+}
+
+/// Shares what is left when the last calls of this process have their answers.
+pub(crate) async fn leave(fleet: &Fleet) {
     if let Err(error) = share(fleet).await {
         tracing::debug!(%error, "left without sharing the last news");
     }
@@ -211,9 +215,10 @@ pub async fn refresh(fleet: &Fleet) -> Answer<()> {
             usage.insert(note.key, read::<Usage>(body));
         }
     }
+    let numbers = fleet.routes.with_usage(&usage);
     let draw = fleet.entropy.draw();
     let mut known = fleet.routes.known();
-    (known.stats, known.breakers, known.usage) = (stats, breakers, usage);
+    (known.stats, known.breakers, known.numbers) = (stats, breakers, numbers);
     // What was heard since is not among the notes yet.
     let Known { breakers, news, .. } = &mut *known;
     for (key, news) in news {

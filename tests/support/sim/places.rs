@@ -62,14 +62,13 @@ pub(super) const SORE: [&str; 20] = [
 const SEEDS: u64 = 128;
 
 /// What no process of a world calls, and who does.
-const NOT_CALLED: [(&str, &str); 11] = [
+const NOT_CALLED: [(&str, &str); 10] = [
     ("list_attempts", "people, who only read"),
     ("list_campaigns", "people, who only read"),
     ("list_imports", "people, who only read"),
     ("list_leads", "people, who only read"),
     ("listen", "nobody yet"),
     ("mac_keys", "the program, before it has a fleet"),
-    ("notes_with", "nobody yet"),
     (
         "perform",
         "carriers that are told each step; the simulated ones read a whole flow",
