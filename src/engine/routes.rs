@@ -66,6 +66,8 @@ impl Account {
 pub struct Routes {
     accounts: BTreeMap<CarrierId, Account>,
     known: Mutex<Known>,
+    /// News on their way to the board are in neither: nobody reads it meanwhile.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// By the names of the notes.
@@ -113,6 +115,7 @@ impl Routes {
         Self {
             accounts: carriers.into_iter().map(account).collect(),
             known: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The program as its users run it: several processes, real services, a simulated telephone network
 //! that judges.
 
+mod carriers;
 mod chaos;
 mod demonstration;
 mod embedded;

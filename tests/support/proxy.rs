@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dialfleet_runtime::service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
@@ -132,8 +132,12 @@ impl Proxy {
     /// # Panics
     /// There is no free port.
     pub async fn to(url: &str) -> Self {
-        let server = authority(url).to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::on(listener, url)
+    }
+
+    fn on(listener: TcpListener, url: &str) -> Self {
+        let server = authority(url).to_owned();
         let address = listener.local_addr().expect("it is bound");
         let line = Line::default();
         let accepting = service::spawn(accept(listener, server, line.clone()));
@@ -177,6 +181,49 @@ impl Proxy {
             .await
             .expect("the line is there");
         self.cut();
+    }
+}
+
+/// An address of ours where nobody listens yet: connections are refused.
+#[derive(Debug)]
+pub struct Closed(TcpSocket);
+
+impl Closed {
+    /// On a free port.
+    ///
+    /// # Panics
+    /// There is none.
+    #[must_use]
+    pub fn new() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(any).expect("a free port");
+        Self(socket)
+    }
+
+    /// `url`, with this address.
+    ///
+    /// # Panics
+    /// Never: it is bound.
+    #[must_use]
+    pub fn url(&self, url: &str) -> String {
+        let address = self.0.local_addr().expect("it is bound");
+        url.replacen(authority(url), &address.to_string(), 1)
+    }
+
+    /// From now on it forwards to the host of `url`.
+    ///
+    /// # Panics
+    /// The system does not let us listen.
+    #[must_use]
+    pub fn open(self, url: &str) -> Proxy {
+        Proxy::on(self.0.listen(128).expect("it is ours"), url)
+    }
+}
+
+impl Default for Closed {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -143,14 +143,16 @@ pub async fn keep(fleet: &Fleet) {
 
 /// Shares what is left when the last calls of this process have their answers.
 pub(crate) async fn leave(fleet: &Fleet) {
+    let _turn = fleet.routes.turn.lock().await;
     if let Err(error) = share(fleet).await {
         tracing::debug!(%error, "left without sharing the last news");
     }
 }
 
 async fn take_turn(fleet: &Fleet) -> Answer<()> {
+    let _turn = fleet.routes.turn.lock().await;
     let shared = share(fleet).await;
-    refresh(fleet).await?;
+    learn(fleet).await?;
     shared
 }
 
@@ -203,6 +205,11 @@ async fn write_down(fleet: &Fleet, news: &BTreeMap<String, News>) -> Answer<Vec<
 /// # Errors
 /// The store failed; what was known still holds.
 pub async fn refresh(fleet: &Fleet) -> Answer<()> {
+    let _turn = fleet.routes.turn.lock().await;
+    learn(fleet).await
+}
+
+async fn learn(fleet: &Fleet) -> Answer<()> {
     let notes = fleet.store.notes_with(ALL, MOST).await?;
     let (mut stats, mut breakers, mut usage) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for note in notes {
