@@ -98,7 +98,7 @@ async fn up_completes_a_campaign_on_signed_callbacks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_workers_ring_nobody_twice_and_lose_nobody() {
-    const LEADS: u32 = 2_000;
+    const LEADS: u32 = 1_200;
     let mut fleet = TestFleet::new(|s| s.speed = 600.0).await.unwrap();
     fleet.command_to_end(&["migrate"]).await.unwrap();
     fleet.start_api("api").await.unwrap();
