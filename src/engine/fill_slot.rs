@@ -154,7 +154,19 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
             }
             Some(IntentAnswer::AttemptExists) => todo::catch_up(fleet, &lead.id).await?,
             Some(IntentAnswer::SlotBusy) => {
-                give_up(fleet, campaign, &lead, fleet.clock.now()).await?;
+                let now = fleet.clock.now();
+                if fleet
+                    .store
+                    .next_due(&campaign.id)
+                    .await?
+                    .is_some_and(|due| due <= now)
+                {
+                    // There was another lead all the time, so nobody saw none: no look at the campaign, which
+                    // would offer slots that are being filled and so end here again.
+                    release(fleet, &lead, LeadState::Ready, None, None).await?;
+                } else {
+                    give_up(fleet, campaign, &lead, now).await?;
+                }
                 return Ok(Filled::SlotBusy);
             }
             Some(IntentAnswer::PhoneBusy) => {

@@ -237,10 +237,14 @@ async fn project(fleet: &Fleet, attempt: &Attempt) -> Answer<()> {
             == Some(&Cas::Won)
         {
             fleet.metrics.call_ended(projection.outcome.name());
-            // The last one to finish lets the campaign finish.
+            let next = fleet.store.next_due(&campaign.id).await?;
             let due = match projection.state {
+                // Whoever takes the lead before it looks again after that one; a campaign with plenty of
+                // leads would be planned for each of its retries otherwise.
+                LeadState::Ready if next.is_some_and(|next| next < projection.due_at) => None,
                 LeadState::Ready => Some(projection.due_at),
-                _ if fleet.store.next_due(&campaign.id).await?.is_none() => Some(now),
+                // The last one to finish lets the campaign finish.
+                _ if next.is_none() => Some(now),
                 LeadState::Claimed | LeadState::Done | LeadState::Suppressed => None,
             };
             if let Some(due) = due {

@@ -4,14 +4,17 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
-use dialfleet_tests::sim::{Failure, Mutant, Options, crash_everywhere, run, run_many};
+use dialfleet_tests::sim::{Failure, Mutant, Options, Sum, crash_everywhere, run, run_many};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How often a long run says how far it is.
+const TELL: Duration = Duration::from_secs(60);
 
 /// Run whole worlds in virtual time from seeds, on all cores, until a promise breaks
 ///
@@ -114,7 +117,14 @@ fn main() -> Result<ExitCode> {
     let jobs = args.jobs.unwrap_or_else(cores);
     let (began, mut told) = (Instant::now(), Ok(()));
     let last = args.seed.saturating_add(args.seeds);
+    let (mut so_far, mut said) = (Sum::default(), began);
     let sum = run_many(args.seed..last, &args.options(), jobs, |_, world| {
+        so_far.add(world);
+        if said.elapsed() >= TELL {
+            said = Instant::now();
+            // Whoever reads it may have gone; the run goes on for its exit code.
+            let _ = writeln!(out, "{} s: {so_far}", began.elapsed().as_secs());
+        }
         told = match world {
             Ok(report) if args.explain => writeln!(out, "{report:?}").map_err(Into::into),
             Ok(_) => Ok(()),
