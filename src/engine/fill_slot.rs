@@ -119,6 +119,15 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
                 return Ok(Filled::Closed);
             }
         }
+        let now = fleet.clock.now();
+        let anybody = choose_for_anybody(fleet, &campaign);
+        if anybody.chain.is_empty() {
+            // Nobody can be called, so no lead is taken for it.
+            let again = again_at(&anybody, now);
+            fleet.store.wake(&[(campaign.id, again)]).await?;
+            tracing::debug!(campaign = %fill.campaign, why = %anybody.why, "no carrier");
+            return Ok(Filled::NoCarrier);
+        }
         let Some(lead) = pick(fleet, &campaign).await? else {
             plan::rest(fleet, &campaign).await?;
             return Ok(Filled::Nothing);

@@ -45,6 +45,9 @@ struct Args {
     /// Nothing goes wrong
     #[arg(long)]
     quiet: bool,
+    /// Let things go wrong for N times as long: more attempts under faults for the time a world takes
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10))]
+    bad_times: u32,
     /// Tell one line about each good world, and all that is known about a bad one, the engine's log too
     #[arg(long)]
     explain: bool,
@@ -55,7 +58,7 @@ struct Args {
     #[arg(long, value_name = "NAME")]
     mutant: Option<Mutant>,
     /// Instead: kill a process before and after every method of every port, whatever the seeds
-    #[arg(long, conflicts_with_all = ["seeds", "seed", "jobs", "quiet", "explain", "keep_going", "mutant"])]
+    #[arg(long, conflicts_with_all = ["seeds", "seed", "jobs", "quiet", "bad_times", "explain", "keep_going", "mutant"])]
     everywhere: bool,
 }
 
@@ -67,6 +70,7 @@ impl Args {
             Options::swarm()
         };
         Options {
+            bad_times: self.bad_times,
             mutant: self.mutant,
             ..base
         }
@@ -75,10 +79,14 @@ impl Args {
     /// The command that repeats one world.
     fn again(&self, seed: u64) -> String {
         let quiet = if self.quiet { " --quiet" } else { "" };
+        let bad_times = match self.bad_times {
+            1 => String::new(),
+            n => format!(" --bad-times {n}"),
+        };
         let mutant = self
             .mutant
             .map_or_else(String::new, |m| format!(" --mutant {m}"));
-        format!("cargo xtask sim --seeds 1 --seed {seed}{quiet}{mutant} --explain")
+        format!("cargo xtask sim --seeds 1 --seed {seed}{quiet}{bad_times}{mutant} --explain")
     }
 
     /// What went wrong: one line, or everything that is known.
