@@ -93,6 +93,8 @@ impl Following {
         let (result, listening) = match party {
             Party::Human => (human, 1_500),
             Party::Machine => ("machine", 3_500),
+            Party::Fax => ("fax_detected", 2_000),
+            Party::Silence => ("silence", 3_500),
         };
         let wait = Duration::from_millis(listening).div_f64(self.front.office.network.speed());
         let (front, call_id) = (self.front.clone(), self.call_id.clone());

@@ -3,6 +3,7 @@
 
 mod faults;
 mod network;
+mod recordings;
 mod sanspbx;
 mod telnyx;
 mod twilio;
@@ -30,6 +31,7 @@ use crate::{Faults, Simulator, SimulatorConfig};
 const SID: &str = "AC00000000000000000000000000000001";
 const TOKEN: &str = "12345";
 const CALLER: &str = "+15557770000";
+const LONG: &str = "<Response><Pause length=\"3600\"/><Pause length=\"3600\"/></Response>";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A verified callback.
@@ -173,7 +175,8 @@ impl World {
         let mut form = vec![
             ("To", to.to_owned()),
             ("From", CALLER.to_owned()),
-            ("Url", format!("{}/flow", self.origin)),
+            // The callee is the one who ends it.
+            ("Twiml", LONG.to_owned()),
             ("StatusCallback", self.callback_url(attempt, "0")),
         ];
         let events = ["initiated", "ringing", "answered", "completed"];

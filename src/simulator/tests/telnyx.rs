@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::{CALLER, PATIENCE};
-use crate::{Account, Faults, Simulator, SimulatorConfig, TelnyxAccount};
+use crate::{Account, Faults, Script, Simulator, SimulatorConfig, TelnyxAccount};
 
 const KEY: &str = "KEY123";
 const CONNECTION: &str = "1293384261075731461";
@@ -551,6 +551,12 @@ async fn detection_is_reported_aside() {
         ),
     ];
     for (n, (to, mode, kind, result)) in table.into_iter().enumerate() {
+        let (ring_ms, talk_ms) = (1_000, 3_600_000);
+        let script = match result {
+            "machine" => Script::Machine { ring_ms, talk_ms },
+            _ => Script::Human { ring_ms, talk_ms },
+        };
+        world.sim.network().set_script(to, script);
         let mut body = world.body(to, &format!("camp:{n}:1"));
         body["answering_machine_detection"] = json!(mode);
         world.post("calls", &body).await.unwrap();
