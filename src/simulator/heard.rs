@@ -1,6 +1,7 @@
 //! What was heard and done on each call, as the network witnessed it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use dialfleet_domain::time::Timestamp;
@@ -90,6 +91,50 @@ pub enum Sound {
     HungUp { by: By },
 }
 
+/// One line, without what differs from run to run: times and the ids of recordings.
+impl fmt::Display for Sound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heard = |whole: &bool, after_beep: &Option<bool>| {
+            let when = match after_beep {
+                None => "",
+                Some(false) => " before the beep",
+                Some(true) => " after the beep",
+            };
+            format!("{when}{}", if *whole { "" } else { ", cut short" })
+        };
+        match self {
+            Self::Answered { party } => write!(f, "answered by {}", party.as_str()),
+            Self::Said {
+                text,
+                whole,
+                after_beep,
+            } => write!(f, "said {text:?}{}", heard(whole, after_beep)),
+            Self::Played {
+                url,
+                whole,
+                after_beep,
+            } => write!(f, "played {url}{}", heard(whole, after_beep)),
+            Self::Paused { ms } => write!(f, "paused {ms} ms"),
+            Self::Beep => write!(f, "beep"),
+            Self::Pressed { digits } => write!(f, "pressed {digits:?}"),
+            Self::Transferred { to, status, .. } => {
+                write!(f, "passed on to {to}: {}", status.as_str())
+            }
+            Self::RecordingStarted { .. } => write!(f, "recording started"),
+            Self::RecordingPaused { .. } => write!(f, "recording paused"),
+            Self::RecordingResumed { .. } => write!(f, "recording resumed"),
+            Self::RecordingStopped { .. } => write!(f, "recording stopped"),
+            Self::Streamed { url, .. } => write!(f, "streamed to {url}"),
+            Self::Broken { code, .. } => write!(f, "broken: {code}"),
+            Self::HungUp { by } => match by {
+                By::Callee => write!(f, "hung up by the callee"),
+                By::Caller => write!(f, "hung up by us"),
+                By::TimeLimit => write!(f, "hung up by the time limit"),
+            },
+        }
+    }
+}
+
 impl Sound {
     pub(crate) fn said(text: &str) -> Self {
         Self::Said {
@@ -116,6 +161,8 @@ pub(crate) struct Extension {
     pub(crate) after: Duration,
     /// How long the other one talks, or why there is no talk.
     pub(crate) answer: Result<Duration, CallStatus>,
+    /// SIP response code.
+    pub(crate) sip: u16,
 }
 
 impl Network {
@@ -141,6 +188,7 @@ impl Network {
             },
             after: Duration::ZERO,
             answer: Err(CallStatus::Failed),
+            sip: 200,
         };
         for (after, event) in timetable(&script, person.as_ref(), limits, 1.0) {
             match event {
@@ -152,8 +200,9 @@ impl Network {
                 NetEvent::Ended { duration, .. } if extension.answer.is_ok() => {
                     extension.answer = Ok(duration);
                 }
-                NetEvent::Ended { status, .. } => {
+                NetEvent::Ended { status, sip, .. } => {
                     extension.after = after;
+                    extension.sip = sip;
                     extension.answer = Err(status);
                 }
             }

@@ -26,6 +26,7 @@ mod takes;
 #[cfg(test)]
 mod tests;
 mod whose;
+mod xml;
 
 pub mod faults;
 pub mod heard;

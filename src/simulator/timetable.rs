@@ -21,6 +21,19 @@ pub enum Party {
     Silence,
 }
 
+impl Party {
+    /// The word in the ledger.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Machine => "machine",
+            Self::Fax => "fax",
+            Self::Silence => "silence",
+        }
+    }
+}
+
 /// Answering machine detection the caller asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Amd {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::xml::{Element, Node};
+use crate::xml::{Element, Node};
 
 /// Longest spoken text.
 const MAX_SAID: usize = 4_096;
@@ -159,7 +159,8 @@ impl<'a> Attributes<'a> {
 
 /// The verbs of a document.
 pub(super) fn parse(text: &str) -> Result<Vec<Verb>, Fault> {
-    let root = Element::parse(text)?;
+    let broken = |why| Fault::new(12100, format!("Document parse failure: {why}"));
+    let root = Element::parse(text).map_err(broken)?;
     if root.name != "Response" {
         return Err(Fault::new(
             12100,

@@ -16,7 +16,6 @@ mod recordings;
 mod request;
 mod signature;
 mod wire;
-mod xml;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

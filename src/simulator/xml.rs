@@ -3,30 +3,29 @@
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
-use super::document::Fault;
-
 /// Deepest nesting.
 const DEEPEST: usize = 8;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Text(String),
     Element(Element),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Element {
-    pub(super) name: String,
-    pub(super) attributes: Vec<(String, String)>,
-    pub(super) children: Vec<Node>,
+pub(crate) struct Element {
+    pub(crate) name: String,
+    pub(crate) attributes: Vec<(String, String)>,
+    pub(crate) children: Vec<Node>,
 }
 
-fn broken(why: impl std::fmt::Display) -> Fault {
-    Fault::new(12100, format!("Document parse failure: {why}"))
+fn broken(why: impl std::fmt::Display) -> String {
+    why.to_string()
 }
 
 impl Element {
-    pub(super) fn parse(text: &str) -> Result<Self, Fault> {
+    /// The root of a document; the error says why there is none.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut reader = Reader::from_str(text);
         // What is open, the root's own place at the bottom.
         let mut open = vec![Self::default()];
@@ -84,7 +83,7 @@ impl Element {
         }
     }
 
-    fn begin(start: &BytesStart<'_>) -> Result<Self, Fault> {
+    fn begin(start: &BytesStart<'_>) -> Result<Self, String> {
         let name = std::str::from_utf8(start.name().into_inner()).map_err(broken)?;
         let mut attributes = Vec::new();
         for attribute in start.attributes() {
@@ -102,6 +101,15 @@ impl Element {
         })
     }
 
+    /// Its text and that of everything in it.
+    pub(crate) fn words(&self) -> String {
+        let each = self.children.iter().map(|node| match node {
+            Node::Text(text) => text.clone(),
+            Node::Element(element) => element.words(),
+        });
+        each.collect()
+    }
+
     /// Pieces of text that follow each other are one.
     fn text(&mut self, more: &str) {
         match self.children.last_mut() {
@@ -112,7 +120,7 @@ impl Element {
 }
 
 impl Node {
-    pub(super) fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         matches!(self, Self::Text(text) if text.trim().is_empty())
     }
 }
