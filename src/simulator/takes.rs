@@ -20,7 +20,7 @@ pub(crate) enum Stage {
 }
 
 /// How a recording is made, and who is told about it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// Two channels, one for each side.
     pub(crate) dual: bool,

@@ -255,6 +255,28 @@ impl Command for TransferCommand {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct Enqueue {
+    queue_name: String,
+    max_wait_time_secs: Option<u64>,
+    client_state: Option<String>,
+    command_id: Option<String>,
+}
+
+impl Command for Enqueue {
+    const NAME: &'static str = "enqueue";
+
+    fn split(self) -> Result<(Ids, Order), ApiError> {
+        if self.queue_name.is_empty() {
+            return Err(invalid("/queue_name", "can't be blank"));
+        }
+        let wait = Duration::from_secs(self.max_wait_time_secs.unwrap_or(14_400));
+        let name = self.queue_name.clone();
+        Ok((ids!(self), Order::Enqueue { name, wait }))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RecordStart {
     format: String,
     channels: String,

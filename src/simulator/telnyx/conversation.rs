@@ -30,6 +30,10 @@ pub(super) enum Order {
     Gather(Gather),
     StopGather,
     Transfer(Transfer),
+    Enqueue {
+        name: String,
+        wait: Duration,
+    },
     Record(Box<Plan>),
     TurnRecording(Stage),
     /// Its address and parameters.
@@ -83,6 +87,7 @@ impl Task {
             Order::Play { .. } => Some("call.playback"),
             Order::Gather(_) => Some("call.gather"),
             Order::Transfer(_)
+            | Order::Enqueue { .. }
             | Order::StopPlayback { .. }
             | Order::StopGather
             | Order::Record(_)
@@ -193,6 +198,10 @@ impl Conversation {
                 transfer::perform(front, &self.call_id, wanted, state, over).await;
                 Value::Null
             }
+            Order::Enqueue { name, wait } => {
+                self.enqueue(name, *wait, task.state.as_ref()).await;
+                Value::Null
+            }
             Order::StopPlayback { .. }
             | Order::StopGather
             | Order::Record(_)
@@ -250,6 +259,36 @@ impl Conversation {
             status = "invalid";
         }
         json!({"digits": digits, "status": status})
+    }
+
+    /// Somebody takes the call from the queue, or nobody does: as the script of `queue:` and its name
+    /// has it.
+    async fn enqueue(&self, name: &str, wait: Duration, state: Option<&String>) {
+        let office = &self.front.office;
+        let to = format!("queue:{name}");
+        let queue = json!({"queue": name, "current_position": 1, "queue_avg_wait_time_secs": 0});
+        self.tell("call.enqueued", state.cloned(), &queue);
+        let extension = office.network.extension(&to, wait);
+        self.pass(extension.after).await;
+        let (answered, status, reason) = match extension.answer {
+            Ok(_) => (true, CallStatus::Completed, "bridged"),
+            Err(status) => (false, status, "timeout"),
+        };
+        office.hear(
+            &self.call_id,
+            Sound::Transferred {
+                to,
+                answered,
+                status,
+            },
+        );
+        let left = json!({"queue": name, "reason": reason});
+        self.tell("call.dequeued", state.cloned(), &left);
+        if let Ok(talk) = extension.answer {
+            self.pass(talk).await;
+            // As after a transfer: without another wish our leg ends with the other one.
+            office.hang_up(&self.call_id);
+        }
     }
 
     /// Somebody impatient presses half-way through.

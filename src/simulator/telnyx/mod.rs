@@ -34,8 +34,8 @@ use axum::routing::{get, post};
 use crate::office::Office;
 use actions::Command;
 use commands::{
-    GatherStop, PlaybackStart, PlaybackStop, RecordPause, RecordResume, RecordStart, RecordStop,
-    Speak, StreamingStart, StreamingStop, TransferCommand,
+    Enqueue, GatherStop, PlaybackStart, PlaybackStop, RecordPause, RecordResume, RecordStart,
+    RecordStop, Speak, StreamingStart, StreamingStop, TransferCommand,
 };
 use gathers::{GatherOnly, GatherUsingAudio, GatherUsingSpeak};
 use line::Lines;
@@ -156,7 +156,7 @@ fn commands() -> Router<Fronts> {
     }
     let router = of::<Speak>(of::<PlaybackStart>(of::<PlaybackStop>(Router::new())));
     let router = of::<GatherOnly>(of::<GatherUsingSpeak>(of::<GatherUsingAudio>(router)));
-    let router = of::<GatherStop>(of::<TransferCommand>(router));
+    let router = of::<GatherStop>(of::<TransferCommand>(of::<Enqueue>(router)));
     let router = of::<RecordStart>(of::<RecordStop>(router));
     let router = of::<RecordPause>(of::<RecordResume>(router));
     of::<StreamingStart>(of::<StreamingStop>(router))

@@ -149,6 +149,18 @@ async fn inline_documents_are_executed_verb_by_verb() {
             vec!["broken: 31920", "said \"Bye\"", ends],
         ),
         (
+            "<Start><Recording recordingStatusCallback=\"http://a.example/r\"/></Start><Say>On</Say><Stop><Recording/></Stop><Enqueue>desk</Enqueue><Say>Off</Say>",
+            human(&[]),
+            vec![
+                "recording started",
+                "said \"On\"",
+                "recording stopped",
+                "passed on to queue:desk: busy",
+                "said \"Off\"",
+                ends,
+            ],
+        ),
+        (
             "<Say>Leave word</Say><Record maxLength=\"4\" playBeep=\"true\"/><Say>Thanks</Say>",
             human(&[]),
             vec![
@@ -165,6 +177,7 @@ async fn inline_documents_are_executed_verb_by_verb() {
         talk_ms: 60_000,
     };
     world.sim.network().set_script("sip:desk@a.example", desk);
+    world.sim.network().set_script("queue:desk", Script::Busy);
     let phone = |n: usize| format!("+155501240{n:02}");
     for (n, (verbs, person, _)) in table.iter().enumerate() {
         world.is(&phone(n), person.clone());
@@ -208,6 +221,12 @@ async fn faulty_documents_end_the_call_and_the_ledger_says_why() {
             12200,
         ),
         ("<Response><Connect/></Response>", 12200),
+        ("<Response><Start><Siprec/></Start></Response>", 12200),
+        (
+            "<Response><Start><Recording loud=\"1\"/></Start></Response>",
+            12200,
+        ),
+        ("<Response><Enqueue/></Response>", 12200),
         (
             "<Response><Connect><Stream url=\"ws://a.example\"/></Connect></Response>",
             12200,

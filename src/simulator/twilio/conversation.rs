@@ -22,6 +22,8 @@ use crate::timetable::CallStatus;
 const MAX_DOCUMENTS: usize = 100;
 /// What somebody says when asked to speak.
 const SPEECH: Duration = Duration::from_secs(3);
+/// Longest wait in a queue.
+const QUEUED: Duration = Duration::from_secs(120);
 /// The tone before a recording.
 const TONE: Duration = Duration::from_secs(1);
 
@@ -184,6 +186,11 @@ impl Conversation {
             Verb::Dial(dial) => Ok(self.dial(dial).await),
             Verb::Stream(stream) => Ok(self.stream(stream).await),
             Verb::Record(record) => Ok(self.record(record).await),
+            Verb::Enqueue { name, action } => Ok(self.enqueue(&name, action).await),
+            Verb::Recording { on, plan } => {
+                self.recording(on, *plan);
+                Ok(Then::On)
+            }
             Verb::Hangup | Verb::Reject => Ok(Then::HangUp),
         }
     }
@@ -286,6 +293,47 @@ impl Conversation {
         }
         dial.action
             .map_or(Then::On, |target| Then::Go(target, fields))
+    }
+
+    /// Somebody takes the call from the queue, or nobody does: as the script of `queue:` and its name
+    /// has it.
+    async fn enqueue(&self, name: &str, action: Option<Target>) -> Then {
+        let office = &self.front.office;
+        let to = format!("queue:{name}");
+        let extension = office.network.extension(&to, QUEUED);
+        self.pass(extension.after).await;
+        let (status, talked) = match extension.answer {
+            Ok(talk) => (CallStatus::Completed, talk),
+            Err(status) => (status, Duration::ZERO),
+        };
+        let answered = extension.answer.is_ok();
+        office.hear(
+            &self.call_id,
+            Sound::Transferred {
+                to,
+                answered,
+                status,
+            },
+        );
+        self.pass(talked).await;
+        let result = if answered { "bridged" } else { "queue-full" };
+        let waited = extension.after.as_secs().to_string();
+        let fields = vec![("QueueResult", result.to_owned()), ("QueueTime", waited)];
+        action.map_or(Then::On, |target| Then::Go(target, fields))
+    }
+
+    fn recording(&self, on: bool, plan: Plan) {
+        let office = &self.front.office;
+        let running = office.takes().running(&self.call_id).cloned();
+        match (on, running, office.network.call(&self.call_id)) {
+            (true, None, Some(call)) => {
+                recordings::start(&self.front, &call, plan);
+            }
+            (false, Some(take), _) => {
+                recordings::turn(&self.front, &take.id, Stage::Complete);
+            }
+            (true, Some(_), _) | (true, None, None) | (false, None, _) => {}
+        }
     }
 
     async fn stream(&self, stream: Stream) -> Then {

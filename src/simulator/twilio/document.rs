@@ -4,6 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::attributes::Attributes;
+use super::nouns::{connect, dial, gather, record, recording};
+use crate::takes::Plan;
 use crate::xml::{Element, Node};
 
 /// Longest spoken text.
@@ -28,7 +31,7 @@ impl Fault {
     }
 }
 
-fn invalid(why: impl std::fmt::Display) -> Fault {
+pub(super) fn invalid(why: impl std::fmt::Display) -> Fault {
     Fault::new(12200, format!("Schema validation: {why}"))
 }
 
@@ -57,6 +60,15 @@ pub(super) enum Verb {
     Dial(Dial),
     Stream(Stream),
     Record(Record),
+    /// Begins a recording beside the document, or ends it.
+    Recording {
+        on: bool,
+        plan: Box<Plan>,
+    },
+    Enqueue {
+        name: String,
+        action: Option<Target>,
+    },
     Hangup,
     Reject,
 }
@@ -97,66 +109,6 @@ pub(super) struct Record {
     pub(super) events: Vec<String>,
 }
 
-/// The attributes of an element, taken one by one: what is left over is unknown.
-struct Attributes<'a> {
-    of: &'a Element,
-    left: Vec<&'a (String, String)>,
-}
-
-impl<'a> Attributes<'a> {
-    fn new(of: &'a Element) -> Self {
-        let left = of.attributes.iter().collect();
-        Self { of, left }
-    }
-
-    fn take(&mut self, name: &str) -> Option<&'a str> {
-        let place = self.left.iter().position(|(key, _)| key == name)?;
-        Some(self.left.remove(place).1.as_str())
-    }
-
-    fn bad(&self, name: &str, value: &str) -> Fault {
-        invalid(format!("{} {name}=\"{value}\" is not valid", self.of.name))
-    }
-
-    fn number(&mut self, name: &str, default: u32, (low, high): (u32, u32)) -> Result<u32, Fault> {
-        let Some(text) = self.take(name) else {
-            return Ok(default);
-        };
-        let number = text.parse().ok().filter(|n| (low..=high).contains(n));
-        number.ok_or_else(|| self.bad(name, text))
-    }
-
-    fn seconds(&mut self, name: &str, default: u32, range: (u32, u32)) -> Result<Duration, Fault> {
-        let number = self.number(name, default, range)?;
-        Ok(Duration::from_secs(number.into()))
-    }
-
-    fn one_of(&mut self, name: &str, words: &[&str]) -> Result<Option<&'a str>, Fault> {
-        match self.take(name) {
-            Some(text) if !words.contains(&text) => Err(self.bad(name, text)),
-            other => Ok(other),
-        }
-    }
-
-    fn yes(&mut self, name: &str, default: bool) -> Result<bool, Fault> {
-        let word = self.one_of(name, &["true", "false"])?;
-        Ok(word.map_or(default, |word| word == "true"))
-    }
-
-    fn target(&mut self) -> Result<Option<Target>, Fault> {
-        let post = self.one_of("method", &["POST", "GET"])? != Some("GET");
-        let url = self.take("action").map(str::to_owned);
-        Ok(url.map(|url| Target { url, post }))
-    }
-
-    fn done(self) -> Result<(), Fault> {
-        match self.left.first() {
-            None => Ok(()),
-            Some((key, _)) => Err(invalid(format!("{} has no attribute {key}", self.of.name))),
-        }
-    }
-}
-
 /// The verbs of a document.
 pub(super) fn parse(text: &str) -> Result<Vec<Verb>, Fault> {
     let broken = |why| Fault::new(12100, format!("Document parse failure: {why}"));
@@ -172,7 +124,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Verb>, Fault> {
 }
 
 /// The children of an element that may have no text of its own.
-fn elements(of: &Element) -> Result<Vec<&Element>, Fault> {
+pub(super) fn elements(of: &Element) -> Result<Vec<&Element>, Fault> {
     let solid = of.children.iter().filter(|node| !node.is_blank());
     let each = solid.map(|node| match node {
         Node::Element(element) => Ok(element),
@@ -181,7 +133,7 @@ fn elements(of: &Element) -> Result<Vec<&Element>, Fault> {
     each.collect()
 }
 
-fn empty(of: &Element) -> Result<(), Fault> {
+pub(super) fn empty(of: &Element) -> Result<(), Fault> {
     match elements(of)?.first() {
         None => Ok(()),
         Some(child) => Err(invalid(format!("{} may not be in {}", child.name, of.name))),
@@ -189,7 +141,7 @@ fn empty(of: &Element) -> Result<(), Fault> {
 }
 
 /// The text of an element that may have nothing else.
-fn only_text(of: &Element) -> Result<String, Fault> {
+pub(super) fn only_text(of: &Element) -> Result<String, Fault> {
     match of.children.as_slice() {
         [] => Ok(String::new()),
         [Node::Text(text)] => Ok(text.trim().to_owned()),
@@ -219,6 +171,19 @@ fn verb(of: &Element) -> Result<Verb, Fault> {
             };
             Verb::Stream(connect(stream, action)?)
         }
+        "Start" | "Stop" => {
+            let on = of.name == "Start";
+            let plan = Box::new(recording(of)?);
+            Verb::Recording { on, plan }
+        }
+        "Enqueue" => {
+            let action = a.target()?;
+            let name = only_text(of)?;
+            if name.is_empty() || name.chars().count() > 64 {
+                return Err(invalid("Enqueue has a name of at most 64 characters"));
+            }
+            Verb::Enqueue { name, action }
+        }
         "Record" => {
             empty(of)?;
             Verb::Record(record(&mut a)?)
@@ -239,7 +204,7 @@ fn verb(of: &Element) -> Result<Verb, Fault> {
 }
 
 /// What can be heard, also within a `Gather`.
-fn sound(of: &Element) -> Result<Verb, Fault> {
+pub(super) fn sound(of: &Element) -> Result<Verb, Fault> {
     let mut a = Attributes::new(of);
     let verb = match of.name.as_str() {
         "Say" => {
@@ -303,126 +268,4 @@ fn words(of: &Element, out: &mut String) -> Result<(), Fault> {
         }
     }
     Ok(())
-}
-
-fn gather(of: &Element, a: &mut Attributes<'_>) -> Result<Gather, Fault> {
-    let action = a.target()?;
-    let input = a.take("input").unwrap_or("dtmf");
-    if !["dtmf", "speech", "dtmf speech", "speech dtmf"].contains(&input) {
-        return Err(a.bad("input", input));
-    }
-    let finish_on = a.take("finishOnKey").unwrap_or("#").to_owned();
-    let one = finish_on.chars().count() <= 1;
-    if !one
-        || !finish_on
-            .chars()
-            .all(|c| c.is_ascii_digit() || c == '#' || c == '*')
-    {
-        return Err(a.bad("finishOnKey", &finish_on));
-    }
-    let digits = a.number("numDigits", 0, (1, 1_000))?;
-    a.one_of("bargeIn", &["true", "false"])?;
-    let prompt = elements(of)?
-        .into_iter()
-        .map(sound)
-        .collect::<Result<_, _>>()?;
-    Ok(Gather {
-        digits: usize::try_from(digits).ok().filter(|n| *n > 0),
-        timeout: a.seconds("timeout", 5, (1, 600))?,
-        finish_on,
-        action,
-        on_empty: a.yes("actionOnEmptyResult", false)?,
-        keys: input.contains("dtmf"),
-        prompt,
-    })
-}
-
-fn dial(of: &Element, a: &mut Attributes<'_>) -> Result<Dial, Fault> {
-    let action = a.target()?;
-    if let Some(id) = a.take("callerId")
-        && !crate::whose::is_e164(id)
-    {
-        return Err(Fault::new(13214, "Dial: Invalid callerId value"));
-    }
-    a.yes("answerOnBridge", false)?;
-    a.yes("hangupOnStar", false)?;
-    let timeout = a.seconds("timeout", 30, (5, 600))?;
-    let time_limit = a.seconds("timeLimit", 14_400, (1, 86_400))?;
-    let solid: Vec<_> = of.children.iter().filter(|node| !node.is_blank()).collect();
-    let to = match solid.as_slice() {
-        [Node::Text(text)] => number(text.trim())?,
-        [Node::Element(child)] => {
-            let text = only_text(child)?;
-            Attributes::new(child).done()?;
-            match child.name.as_str() {
-                "Number" => number(&text)?,
-                "Sip" if text.starts_with("sip:") || text.starts_with("sips:") => text,
-                "Sip" => return Err(Fault::new(13221, "Dial->Sip: Invalid address")),
-                other => return Err(invalid(format!("{other} may not be in Dial"))),
-            }
-        }
-        _ => return Err(invalid("Dial has one destination")),
-    };
-    Ok(Dial {
-        to,
-        timeout,
-        time_limit,
-        action,
-    })
-}
-
-fn number(text: &str) -> Result<String, Fault> {
-    if crate::whose::is_e164(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(Fault::new(13223, "Dial: Invalid phone number format"))
-    }
-}
-
-fn connect(of: &Element, action: Option<Target>) -> Result<Stream, Fault> {
-    let mut a = Attributes::new(of);
-    if of.name != "Stream" {
-        return Err(invalid(format!("{} may not be in Connect", of.name)));
-    }
-    let url = a.take("url").unwrap_or_default().to_owned();
-    // A query is refused: Twilio passes values on as parameters only.
-    if !url.starts_with("wss://") || url.contains('?') {
-        return Err(a.bad("url", &url));
-    }
-    a.take("name");
-    a.one_of("track", &["inbound_track"])?;
-    a.done()?;
-    let mut params = BTreeMap::new();
-    for child in elements(of)? {
-        let mut a = Attributes::new(child);
-        let (name, value) = (a.take("name"), a.take("value"));
-        match (child.name.as_str(), name, value) {
-            ("Parameter", Some(name), Some(value)) if name.len() + value.len() <= 500 => {
-                params.insert(name.to_owned(), value.to_owned());
-            }
-            _ => return Err(invalid("Stream has parameters of at most 500 characters")),
-        }
-        a.done()?;
-        empty(child)?;
-    }
-    Ok(Stream {
-        url,
-        params,
-        action,
-    })
-}
-
-fn record(a: &mut Attributes<'_>) -> Result<Record, Fault> {
-    a.take("finishOnKey");
-    a.one_of("trim", &["trim-silence", "do-not-trim"])?;
-    a.one_of("recordingStatusCallbackMethod", &["POST"])?;
-    let events = a.take("recordingStatusCallbackEvent").unwrap_or_default();
-    Ok(Record {
-        action: a.target()?,
-        timeout: a.seconds("timeout", 5, (1, 600))?,
-        longest: a.seconds("maxLength", 3_600, (1, 86_400))?,
-        beep: a.yes("playBeep", true)?,
-        callback: a.take("recordingStatusCallback").map(str::to_owned),
-        events: events.split_whitespace().map(str::to_owned).collect(),
-    })
 }

@@ -5,12 +5,14 @@
 //! `StartTime` list filters, notifications, conferences, and status callbacks of dialed numbers and
 //! streams.
 
+mod attributes;
 mod callback;
 mod calls;
 mod conversation;
 mod detection;
 mod document;
 mod fetch;
+mod nouns;
 mod progress;
 mod recordings;
 mod request;
