@@ -204,6 +204,24 @@ impl Attempt {
         );
     }
 
+    /// Adds the command to keep the person from being called again, whatever became of the call.
+    pub fn wish_no_more(&mut self, now: Timestamp) -> Verdict {
+        if self.todo.contains(&Todo::OptOut) {
+            return Verdict::Ignore;
+        }
+        self.command(now, Todo::OptOut);
+        self.note(now, "opted_out", None);
+        self.version += 1;
+        Verdict::Note
+    }
+
+    /// Whether `call_id` is the current leg's call.
+    #[must_use]
+    pub fn is_of(&self, call_id: &CarrierCallId) -> bool {
+        let current = self.legs.last().and_then(|leg| leg.call_id.as_ref());
+        current == Some(call_id)
+    }
+
     /// The number of the flow's next input.
     #[must_use]
     pub fn turn(&self) -> u32 {
@@ -213,8 +231,7 @@ impl Attempt {
     /// Whether `call_id` is the current call, answered, and not being ended.
     #[must_use]
     pub fn is_talking_on(&self, call_id: &CarrierCallId) -> bool {
-        let current = self.legs.last().and_then(|leg| leg.call_id.as_ref());
-        self.state == CallState::Answered && !self.hang_up && current == Some(call_id)
+        self.state == CallState::Answered && !self.hang_up && self.is_of(call_id)
     }
 
     /// Whether the voicemail was played to its end.
@@ -225,16 +242,31 @@ impl Attempt {
     }
 
     /// Keeps what detection heard, and adds the command to act on it. The party is an event of the
-    /// state machine, and comes first.
-    pub fn detect(&mut self, detected: Option<Detected>, now: Timestamp) -> Verdict {
+    /// state machine, and comes first; `corrected`: it was news.
+    pub fn detect(
+        &mut self,
+        detected: Option<Detected>,
+        corrected: bool,
+        now: Timestamp,
+    ) -> Verdict {
         let news = detected.is_some() && self.detected != detected;
         if news {
             self.detected = detected;
             let name = detected.map(|d| d.name().to_owned());
             self.note(now, "detected", name);
         }
-        // After the end it is an annotation.
-        let judged = self.state == CallState::Answered && !self.todo.contains(&Todo::Judge);
+        // After the end it is an annotation. A person's call simply goes on, unless it was taken for
+        // a machine's.
+        let goes_on = match self.party {
+            None | Some(Party::Human | Party::Unknown | Party::Screening) => {
+                self.message_by.is_none()
+            }
+            Some(Party::Machine | Party::Fax | Party::Announcement) => false,
+        };
+        let judged = (news || corrected)
+            && !goes_on
+            && self.state == CallState::Answered
+            && !self.todo.contains(&Todo::Judge);
         if judged {
             self.command(now, Todo::Judge);
         }

@@ -167,6 +167,13 @@ impl Session {
         program.has_voicemail() && !begun && !self.message_left
     }
 
+    /// Whether the last input came while something else was heard.
+    #[must_use]
+    pub fn interrupts(&self) -> bool {
+        let unasked = |input| matches!(input, Input::Machine { .. } | Input::Human);
+        self.before.as_ref().is_some_and(|b| unasked(b.input))
+    }
+
     /// Whether it is in the voicemail: waiting for the greeting's end, or leaving the message.
     #[must_use]
     pub fn leaves_message(&self, program: &Program) -> bool {

@@ -128,7 +128,7 @@ impl Exchange {
         let line = Line {
             carrier: carrier.clone(),
             url: request.callback_url.clone(),
-            amd: request.amd != AmdMode::Off,
+            amd: request.amd.mode != AmdMode::Off,
             listed_at: self.weather.time.elapsed() + lag,
             callbacks: 0,
         };
@@ -170,7 +170,13 @@ impl Exchange {
                         dialfleet_simulator::Party::Human => Party::Human,
                         dialfleet_simulator::Party::Machine => Party::Machine,
                     };
-                    self.call_back(call, vec![CallStatus::Party { party }]);
+                    self.call_back(
+                        call,
+                        vec![CallStatus::Party {
+                            party,
+                            detected: None,
+                        }],
+                    );
                 }
                 vec![CallStatus::Answered]
             }
