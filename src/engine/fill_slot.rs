@@ -103,6 +103,10 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
         if fleet.stopping.is_cancelled() {
             return Ok(Filled::Stopping);
         }
+        // Somebody may be dialed again who has just said no.
+        if !fleet.opt_outs.is_empty() {
+            return Ok(Filled::StoreOut);
+        }
         if !campaign.state.may_dial() || fill.slot >= campaign.limit {
             return Ok(Filled::Closed);
         }
@@ -220,7 +224,7 @@ async fn dial(
     loop {
         let read_at = fleet.clock.uptime();
         let go = match recheck(fleet, &attempt, fill.slot).await {
-            Ok(Ok(campaign)) => Ok(campaign),
+            Ok(Ok(facts)) => Ok(facts),
             Ok(Err(why)) => Err(why),
             // Without fresh facts nothing is sent; the sweeper settles the row if we cannot.
             Err(error) => {
@@ -235,15 +239,21 @@ async fn dial(
         let Some(carrier) = fleet.carriers.get(&current.carrier) else {
             return withdrawn(fleet, attempt, Withdrawal::NoCarrier, sent).await;
         };
-        let campaign = match go {
-            Ok(campaign) => campaign,
+        let (campaign, lead) = match go {
+            Ok(facts) => facts,
             Err(why) => return withdrawn(fleet, attempt, why, sent).await,
         };
         debug_assert!(
             attempt.is_mine(&nonce),
             "only the holder of the nonce may send"
         );
-        let request = request(fleet, &campaign, &attempt, leg, &current, carrier.as_ref());
+        let request = request(
+            fleet,
+            (&campaign, &lead),
+            &attempt,
+            (leg, &current),
+            carrier.as_ref(),
+        );
         // The carrier's rhythm.
         let paced = match held.token.take() {
             Some(token) => tokio::select! {
@@ -258,7 +268,7 @@ async fn dial(
         if fleet.stopping.is_cancelled() {
             return withdrawn(fleet, attempt, Withdrawal::Shutdown, sent).await;
         }
-        if paced.is_err() {
+        if paced.is_err() || !fleet.opt_outs.is_empty() {
             return withdrawn(fleet, attempt, Withdrawal::FenceLate, sent).await;
         }
         let late = now.saturating_sub(read_at) > FENCE || now.saturating_sub(intent_at) > LEG_FENCE;
@@ -315,7 +325,7 @@ async fn recheck(
     fleet: &Fleet,
     attempt: &Attempt,
     slot: u32,
-) -> Answer<Result<Campaign, Withdrawal>> {
+) -> Answer<Result<(Campaign, Lead), Withdrawal>> {
     let (campaign, lead, listed) = futures_util::future::try_join3(
         fleet.campaign(&attempt.campaign),
         fleet.store.leads(std::slice::from_ref(&attempt.lead)),
@@ -326,7 +336,7 @@ async fn recheck(
         return Ok(Err(Withdrawal::CampaignChanged));
     };
     if lacks(Part::Recheck) {
-        return Ok(Ok(campaign));
+        return Ok(Ok((campaign, lead)));
     }
     if !campaign.state.may_dial() || slot >= campaign.limit {
         return Ok(Err(Withdrawal::CampaignChanged));
@@ -339,7 +349,7 @@ async fn recheck(
         return Ok(Err(Withdrawal::GateClosed));
     }
     match gate(&campaign, &lead, listed, fleet.clock.now()) {
-        gate::Verdict::Allow => Ok(Ok(campaign)),
+        gate::Verdict::Allow => Ok(Ok((campaign, lead))),
         gate::Verdict::Closed => Ok(Err(Withdrawal::CampaignChanged)),
         gate::Verdict::Defer { why, .. } | gate::Verdict::Refuse { why } => {
             fleet.metrics.gate(why.name());

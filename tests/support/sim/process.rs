@@ -105,6 +105,7 @@ impl Company {
             }),
             pace: Pace::new(Arc::clone(&clock), rates),
             routes: Routes::new(self.profiles.iter().map(|profile| (profile, None))),
+            opt_outs: dialfleet_engine::opt_out::OptOuts::default(),
             dialer: dials.then(|| Dialer::new(carriers.keys())),
             carriers,
             clock: FleetClock::new(clock),
