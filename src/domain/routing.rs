@@ -34,6 +34,7 @@ use crate::id::CarrierId;
 use crate::money::Currency;
 use crate::phone::E164;
 use crate::phone::area::Place;
+use crate::recording::When;
 use crate::tariff::Usage;
 use crate::time::Timestamp;
 
@@ -130,6 +131,9 @@ fn needs(campaign: &Campaign) -> Vec<Feature> {
         AmdMode::Off => {}
         AmdMode::Async => needs.push(Feature::AsyncAmd),
         AmdMode::Sync => needs.push(Feature::SyncAmd),
+    }
+    if campaign.recording.when != When::None {
+        needs.push(Feature::Record);
     }
     for step in &campaign.flow.steps {
         match step {

@@ -11,6 +11,7 @@ use dialfleet_runtime::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
 use crate::dialer::Dialer;
+use crate::media::MediaRoom;
 use crate::message::{FillSlot, Payload};
 use crate::pace::Pace;
 use crate::port::store::{Answer, Cas, SaveAttempt};
@@ -67,6 +68,8 @@ pub struct Fleet {
     pub pace: Pace,
     /// What is known about the carriers.
     pub routes: Routes,
+    /// Where recordings are kept, and who writes them down.
+    pub media: MediaRoom,
     /// The slots waiting for a token here; `None` in a process without the role `dial`.
     pub dialer: Option<Dialer>,
     /// Cancelled when this process is to stop: nothing new is begun after that.

@@ -10,6 +10,7 @@ use dialfleet_domain::campaign::{
 use dialfleet_domain::flow::Flow;
 use dialfleet_domain::id::{CampaignId, CarrierId, TenantId};
 use dialfleet_domain::phone::{E164, Region};
+use dialfleet_domain::recording::RecordingPolicy;
 use dialfleet_domain::retry::RetryPolicy;
 use dialfleet_domain::routing::Policy;
 use dialfleet_domain::schedule::Schedule;
@@ -67,6 +68,9 @@ pub struct NewCampaign {
     /// Answering-machine detection.
     #[serde(default)]
     pub amd: Amd,
+    /// What is recorded; absent means nothing.
+    #[serde(default)]
+    pub recording: RecordingPolicy,
     /// Seconds a telephone may ring: 5 to 120, 30 by default.
     #[serde(default = "default_ring")]
     pub ring_timeout_s: u32,
@@ -143,6 +147,7 @@ pub async fn create(
         retry: new.retry,
         flow: new.flow,
         amd: new.amd,
+        recording: new.recording,
         ring_timeout_s: new.ring_timeout_s,
         max_duration_s: new.max_duration_s,
         wake_at: None,
@@ -173,6 +178,9 @@ fn check(fleet: &Fleet, new: &NewCampaign) -> Result<(), OrderError> {
     within("ring_timeout_s", new.ring_timeout_s, 5, 120)?;
     within("max_duration_s", new.max_duration_s, 10, 14_400)?;
     new.flow.check().or_else(|why| invalid("flow", why))?;
+    new.recording
+        .check()
+        .or_else(|why| invalid("recording", why))?;
     let routing = new.routing.check();
     routing.or_else(|why| invalid("routing", why.to_string()))?;
     let caps = new.caps.check();

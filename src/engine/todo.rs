@@ -12,6 +12,7 @@ use crate::fleet::Fleet;
 use crate::message::FillSlot;
 use crate::port::carrier::{CarrierError, StepRequest};
 use crate::port::store::{Answer, Cas, SaveAttempt};
+use crate::record;
 
 /// Tries to take a slot back before the command is put off.
 const SLOT_TRIES: usize = 5;
@@ -86,6 +87,11 @@ async fn run(
             call_id,
             step,
         } => perform(fleet, attempt, (carrier, call_id), *step).await,
+        Todo::Record {
+            carrier,
+            call_id,
+            act,
+        } => record::command(fleet, attempt, (carrier, call_id), *act).await,
         Todo::HangUp { carrier, call_id } => {
             let Some(port) = fleet.carriers.get(carrier) else {
                 tracing::error!(%carrier, call = %call_id, "cannot hang up: this process does not know the carrier");

@@ -92,6 +92,7 @@ impl Line {
             max_duration_s: 600,
             flow: Flow::default(),
             amd: AmdMode::Off,
+            record: None,
             callback_url: "https://dial.example/webhooks".to_owned(),
         };
         let said = self.runtime.block_on(self.twilio.dial(&request));

@@ -55,6 +55,7 @@ async fn can_be_used(rig: &Rig, answer: &Answer) {
         max_duration_s: campaign.max_duration_s,
         flow: campaign.flow,
         amd: campaign.amd.mode,
+        record: None,
         callback_url: "https://dial.example/webhooks".to_owned(),
     };
     let carrier = &rig.fleet.carriers[&sample::carrier()];

@@ -126,6 +126,7 @@ impl World {
             max_duration_s: 600,
             flow: Flow::default(),
             amd: AmdMode::Off,
+            record: None,
             callback_url: format!("{}/webhooks/telnyx/tx/{path}/0/k.mac", self.origin),
         }
     }

@@ -16,6 +16,7 @@ use crate::id::{
     AttemptId, CampaignId, CarrierCallId, CarrierId, ClaimToken, LeadId, Nonce, TenantId,
 };
 use crate::phone::E164;
+use crate::recording::{Act, Plan};
 use crate::routing::Decision;
 use crate::time::Timestamp;
 
@@ -107,6 +108,15 @@ pub enum Todo {
         call_id: CarrierCallId,
         /// Which step, from 0. After the last one the call ends.
         step: u32,
+    },
+    /// Command the recording of a call.
+    Record {
+        /// At which carrier.
+        carrier: CarrierId,
+        /// Of which call.
+        call_id: CarrierCallId,
+        /// What about it.
+        act: Act,
     },
     /// The proof of absence was wrong: the call is there, without a slot. Raise the alarm, and find
     /// it a slot or end it.
@@ -219,6 +229,9 @@ pub struct Attempt {
     /// Why these carriers, in this order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Box<Decision>>,
+    /// What is recorded of it; absent means nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Plan>,
 }
 
 /// What an attempt is made of before it is written down.
@@ -292,6 +305,7 @@ impl Attempt {
             ended_at: None,
             duration_s: None,
             decision: new.decision,
+            recording: None,
         };
         attempt.hard_end = attempt.hard_end_of(&attempt.legs[0]);
         attempt

@@ -10,6 +10,7 @@ pub mod attempt;
 pub mod event;
 pub mod machine;
 pub mod outcome;
+mod record;
 pub mod state;
 
 pub use attempt::{Attempt, Leg, LegState, Todo};

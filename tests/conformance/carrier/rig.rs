@@ -67,6 +67,7 @@ impl Rig {
         let id = carrier.profile().id.clone();
         let stopping = CancellationToken::new();
         let fleet = Arc::new(Fleet {
+            media: dialfleet_engine::media::MediaRoom::none(),
             store: Arc::new(SqliteStore::in_memory(clock.clone()).unwrap()),
             queue: Arc::new(Out),
             routes: Routes::new([(carrier.profile(), None)]),
@@ -129,6 +130,7 @@ impl Rig {
             max_duration_s: 600,
             flow: campaign().flow,
             amd: dialfleet_domain::campaign::AmdMode::Off,
+            record: None,
             callback_url: self.fleet.keys.callback_url(
                 &self.fleet.settings.public_url,
                 profile.kind,

@@ -267,7 +267,7 @@ impl SansPbx {
                     commands: CommandStyle::Document,
                     // Nobody says so; it is for proofs by asking, and this carrier cannot be asked.
                     queue_bound: Duration::ZERO,
-                    cannot: &[Feature::AsyncAmd, Feature::SyncAmd],
+                    cannot: &[Feature::AsyncAmd, Feature::SyncAmd, Feature::Record],
                 },
             },
             tokens: tokens.map_err(BuildError::Client)?,

@@ -5,6 +5,7 @@ use dialfleet_engine::port::carrier::{CallStatus, CallbackNews, CallbackRefused,
 use sha2::{Digest, Sha256};
 
 use super::record;
+use super::recording;
 use super::signature::{Fields, form_is_signed, json_is_signed};
 use crate::carrier::secret::Secret;
 
@@ -42,12 +43,16 @@ pub(super) fn read(
         .get("CallSid")
         .ok_or_else(|| unreadable("CallSid is missing"))?;
     let call_id = CarrierCallId::parse(call_id).map_err(|error| unreadable(&error.to_string()))?;
-    if fields.get("CallStatus").is_none() && fields.get("AnsweredBy").is_none() {
-        return Err(unreadable("it has neither CallStatus nor AnsweredBy"));
+    let known = ["CallStatus", "AnsweredBy", "RecordingSid"];
+    if known.iter().all(|name| fields.get(name).is_none()) {
+        return Err(unreadable(
+            "it has neither CallStatus, AnsweredBy nor RecordingSid",
+        ));
     }
     Ok(CallbackNews {
         event_key: event_key(&call_id, &fields, raw),
         statuses: statuses(&call_id, &fields),
+        recording: recording::news(&fields),
         call_id,
     })
 }

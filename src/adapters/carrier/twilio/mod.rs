@@ -9,7 +9,9 @@
 //! records have been read. They are read without a `StartTime` filter (days in UTC, and null for
 //! calls that have not started).
 //!
-//! Deliberately absent: calling through a `Url` or an application, recording, SIP and client
+//! * [`recording`]: recordings are commanded, announced and fetched.
+//!
+//! Deliberately absent: calling through a `Url` or an application, SIP and client
 //! destinations, changing a live call's document.
 
 mod callback;
@@ -17,6 +19,7 @@ mod dial;
 mod error;
 mod lookup;
 mod record;
+mod recording;
 mod request;
 mod signature;
 #[cfg(test)]
@@ -32,15 +35,18 @@ use base64::engine::general_purpose::STANDARD;
 use dialfleet_domain::call::{Refusal, RefusalClass};
 use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
+use dialfleet_domain::recording::Recording;
 use dialfleet_engine::port::carrier::{
     CallRecord, CallbackNews, CallbackRefused, Capabilities, Carrier, CarrierError, CarrierProfile,
-    CommandStyle, DialAnswer, DialRequest, RawCallback,
+    CommandStyle, DialAnswer, DialRequest, RawCallback, RecordRequest,
 };
+use dialfleet_engine::port::media::{Download, MediaError};
 use reqwest::header::HeaderValue;
 use thiserror::Error;
 
 use self::dial::Dialer;
 use self::lookup::Lookups;
+use self::recording::Recorder;
 use super::Secret;
 use super::client::{self, Purpose};
 use super::scrub::Scrub;
@@ -131,6 +137,7 @@ pub struct Twilio {
     auth_token: Secret,
     dialer: Dialer,
     lookups: Lookups,
+    recorder: Recorder,
 }
 
 impl Twilio {
@@ -175,6 +182,7 @@ impl Twilio {
         client::push(&mut calls, &["Calls.json"]);
         let base = base.as_str().trim_end_matches('/').to_owned();
         let dialer = Dialer::new(&purpose(tuning.dial)?, calls, scrub.clone());
+        let recorder = Recorder::new(purpose(tuning.lookup)?, account.clone(), scrub.clone());
         let lookups = Lookups::new(&purpose(tuning.lookup)?, base, account, scrub);
         Ok(Self {
             profile: CarrierProfile {
@@ -198,6 +206,7 @@ impl Twilio {
             auth_token: config.auth_token,
             dialer: dialer.map_err(BuildError::Client)?,
             lookups: lookups.map_err(BuildError::Client)?,
+            recorder: recorder.map_err(BuildError::Client)?,
         })
     }
 }
@@ -238,6 +247,14 @@ impl Carrier for Twilio {
 
     async fn hang_up(&self, call: &CarrierCallId) -> Result<(), CarrierError> {
         self.lookups.hang_up(call).await
+    }
+
+    async fn record(&self, request: &RecordRequest) -> Result<(), CarrierError> {
+        self.recorder.command(request).await
+    }
+
+    async fn fetch(&self, recording: &Recording) -> Result<Download, MediaError> {
+        self.recorder.fetch(recording).await
     }
 
     async fn look(&self, call: &CarrierCallId) -> Result<CallRecord, CarrierError> {

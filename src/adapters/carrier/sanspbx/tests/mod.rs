@@ -32,6 +32,7 @@ fn dial_request() -> DialRequest {
         max_duration_s: 600,
         flow: Flow::default(),
         amd: AmdMode::Off,
+        record: None,
         callback_url: "https://d.example/webhooks/sanspbx/s1/YTpiOjE/0/m-c_".to_owned(),
     }
 }

@@ -24,6 +24,7 @@ pub(super) fn dial_request() -> DialRequest {
         max_duration_s: 600,
         flow: Flow::default(),
         amd: AmdMode::Off,
+        record: None,
         callback_url: "https://d.example/webhooks/twilio/t1/YTpiOjE/0/m-c_".to_owned(),
     }
 }
