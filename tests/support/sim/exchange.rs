@@ -169,6 +169,8 @@ impl Exchange {
                     let party = match party {
                         dialfleet_simulator::Party::Human => Party::Human,
                         dialfleet_simulator::Party::Machine => Party::Machine,
+                        dialfleet_simulator::Party::Fax => Party::Fax,
+                        dialfleet_simulator::Party::Silence => Party::Unknown,
                     };
                     self.call_back(call, vec![CallStatus::Party { party }]);
                 }
