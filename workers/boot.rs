@@ -11,11 +11,13 @@ use dialfleet_adapters::carrier::sanspbx::SansPbx;
 use dialfleet_adapters::carrier::telnyx::Telnyx;
 use dialfleet_adapters::carrier::twilio::Twilio;
 use dialfleet_adapters::local::LocalQueue;
+use dialfleet_adapters::media::{Objects, Place};
 use dialfleet_adapters::mongo::MongoStore;
 use dialfleet_adapters::sqlite::SqliteStore;
 use dialfleet_adapters::system::{SystemClock, SystemEntropy};
 use dialfleet_domain::id::{CarrierId, TenantId, WorkerId};
 use dialfleet_engine::dialer::Dialer;
+use dialfleet_engine::media::MediaRoom;
 use dialfleet_engine::pace::Pace;
 use dialfleet_engine::port::store::MacKey;
 use dialfleet_engine::port::{Carrier, Clock, Entropy, Queue, Store};
@@ -31,6 +33,9 @@ use crate::config::{CarrierConfig, Config};
 
 /// How long a confirmed publish may take.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The folder of recordings, in the data folder.
+const MEDIA_FOLDER: &str = "media";
 
 /// Where a process keeps its state.
 #[derive(Debug, Clone)]
@@ -90,7 +95,9 @@ pub(crate) async fn boot(
         public_url: part.public_url,
         speed: part.speed,
     };
+    let media = media(config, &part.keep)?;
     let fleet = Fleet {
+        media,
         pace: Pace::new(clock.clone(), rates),
         routes: Routes::new(carriers.iter().map(|(id, carrier)| {
             let deck = decks.get(id).cloned().flatten();
@@ -182,6 +189,26 @@ fn open(folder: Option<&Path>, clock: &Arc<dyn Clock>) -> anyhow::Result<SqliteS
         Some(folder) => Ok(SqliteStore::open(folder, clock.clone())?),
         None => Ok(SqliteStore::in_memory(clock.clone())?),
     }
+}
+
+/// Where recordings are kept: as configured, else beside the data.
+fn media(config: &Config, keep: &Keep) -> anyhow::Result<MediaRoom> {
+    let place = match (&config.media.place, keep) {
+        (Some(place), _) => place.clone(),
+        (None, Keep::Embedded(Some(folder))) => Place::Folder(folder.join(MEDIA_FOLDER)),
+        (None, Keep::Embedded(None)) => Place::Memory,
+        (None, Keep::Services) => {
+            let folder = Path::new("dialfleet-data").join(MEDIA_FOLDER);
+            tracing::warn!(folder = %folder.display(), "MEDIA_URL is not set: recordings go to a folder, which every process must share");
+            Place::Folder(folder)
+        }
+    };
+    let objects = Objects::open(&place, config.media.keys.clone()).context("MEDIA_URL")?;
+    Ok(MediaRoom::new(
+        Arc::new(objects),
+        None,
+        config.media.max_bytes,
+    ))
 }
 
 /// Builds the carriers; nothing is sent.

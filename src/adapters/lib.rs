@@ -5,6 +5,7 @@
 pub mod amqp;
 pub mod carrier;
 pub mod local;
+pub mod media;
 pub mod mongo;
 mod page;
 pub mod sqlite;

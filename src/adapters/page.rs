@@ -3,8 +3,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use dialfleet_domain::id::{CampaignId, LeadId, TenantId};
+use dialfleet_domain::id::{AttemptId, CampaignId, LeadId, TenantId};
+use dialfleet_domain::recording::RecordingState;
 use dialfleet_domain::time::Timestamp;
+use dialfleet_engine::port::recording::RecordingFilter;
 use dialfleet_engine::port::store::{Answer, AttemptFilter, Page, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,6 +42,26 @@ impl ListName {
             filter.live.then_some("live"),
         ];
         Self::new("attempts", &filters)
+    }
+
+    /// The list of a tenant's recordings that `filter` leaves.
+    pub(crate) fn of_recordings(tenant: &TenantId, filter: &RecordingFilter) -> Self {
+        let filters = [
+            Some(tenant.as_str()),
+            filter.campaign.as_ref().map(CampaignId::as_str),
+            filter.attempt.as_ref().map(AttemptId::as_str),
+            filter.state.map(RecordingState::name),
+        ];
+        Self::new("recordings", &filters)
+    }
+
+    /// The list of a tenant's transcripts with all of `words`.
+    pub(crate) fn of_transcripts(tenant: &TenantId, words: &[String]) -> Self {
+        let words = words.iter().map(|word| Some(word.as_str()));
+        let filters: Vec<_> = std::iter::once(Some(tenant.as_str()))
+            .chain(words)
+            .collect();
+        Self::new("transcripts", &filters)
     }
 
     /// Reads a cursor that [`ListName::page`] gave out; `None` is the beginning.

@@ -11,6 +11,7 @@ use crate::caller_id::{Caps, Presence};
 use crate::flow::Flow;
 use crate::id::{CampaignId, CarrierId, TenantId};
 use crate::phone::{E164, Region};
+use crate::recording::RecordingPolicy;
 use crate::retry::RetryPolicy;
 use crate::routing::Policy;
 use crate::schedule::Schedule;
@@ -201,6 +202,9 @@ pub struct Campaign {
     /// Answering-machine detection.
     #[serde(default)]
     pub amd: Amd,
+    /// What is recorded.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub recording: RecordingPolicy,
     /// Seconds a telephone may ring: 5 to 120.
     pub ring_timeout_s: u32,
     /// Seconds a call may last: 10 to 14,400.

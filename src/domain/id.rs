@@ -105,6 +105,8 @@ ids! {
     ClaimToken "clm_";
     /// Proof that an intent is this process's own; a fresh one each leg.
     Nonce "nce_";
+    /// A recording of a call.
+    RecordingId "rec_";
     /// `carrier:event key`: a callback is stored once under it.
     CallbackId "cbk_";
 }

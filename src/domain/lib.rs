@@ -20,6 +20,7 @@ pub mod money;
 pub mod phone;
 pub mod quality;
 pub mod rates;
+pub mod recording;
 pub mod retry;
 pub mod routing;
 pub mod schedule;

@@ -34,6 +34,7 @@ use crate::id::CarrierId;
 use crate::money::Currency;
 use crate::phone::E164;
 use crate::phone::area::Place;
+use crate::recording::When;
 use crate::tariff::Usage;
 use crate::time::Timestamp;
 
@@ -131,6 +132,9 @@ pub fn needs(campaign: &Campaign) -> Vec<Feature> {
         AmdMode::Off => {}
         AmdMode::Async => needs.push(Feature::AsyncAmd),
         AmdMode::Sync => needs.push(Feature::SyncAmd),
+    }
+    if campaign.recording.when != When::None {
+        needs.push(Feature::Record);
     }
     campaign.flow.each_step(&mut |step| match step {
         Step::Say { .. } | Step::OptOut { .. } => needs.push(Feature::Say),

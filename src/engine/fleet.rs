@@ -11,6 +11,7 @@ use dialfleet_runtime::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
 use crate::dialer::Dialer;
+use crate::media::MediaRoom;
 use crate::message::{FillSlot, Payload};
 use crate::opt_out::OptOuts;
 use crate::pace::Pace;
@@ -70,6 +71,8 @@ pub struct Fleet {
     pub routes: Routes,
     /// Opt-outs that wait to be written; while any does, nobody is dialed here.
     pub opt_outs: OptOuts,
+    /// Where recordings are kept, and who writes them down.
+    pub media: MediaRoom,
     /// The slots waiting for a token here; `None` in a process without the role `dial`.
     pub dialer: Option<Dialer>,
     /// Cancelled when this process is to stop: nothing new is begun after that.

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::port::carrier::CallStatus;
+use crate::port::carrier::{CallStatus, RecordingNews};
 use crate::port::queue::{Message, Topic};
 
 /// Rows one batch may have.
@@ -239,6 +239,36 @@ impl Payload for CallEventMessage {
             Err(format!("there are more than {many} headers, or a bad one"))
         } else {
             Ok(())
+        }
+    }
+}
+
+/// `recording_event.v1`: a carrier announced a recording, in a callback whose signature was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordingEvent {
+    /// From which carrier account.
+    pub carrier: CarrierId,
+    /// Of which attempt, by the token in the URL.
+    pub attempt: AttemptId,
+    /// The carrier's name for the call.
+    pub call_id: CarrierCallId,
+    /// The recording.
+    pub recording: RecordingNews,
+    /// When it came in.
+    pub received_at: Timestamp,
+}
+
+impl Payload for RecordingEvent {
+    const KIND: &'static str = "recording_event.v1";
+    const TOPIC: Topic = Topic::Media;
+
+    fn check(&self) -> Result<(), String> {
+        let id = &self.recording.id;
+        if (1..=200).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(())
+        } else {
+            Err("recording.id is empty, too long, or no name".to_owned())
         }
     }
 }

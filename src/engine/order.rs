@@ -10,6 +10,7 @@ use dialfleet_domain::campaign::{
 use dialfleet_domain::flow::{Fault, Flow};
 use dialfleet_domain::id::{AttemptId, CampaignId, CarrierId, TenantId};
 use dialfleet_domain::phone::{E164, Region};
+use dialfleet_domain::recording::RecordingPolicy;
 use dialfleet_domain::retry::RetryPolicy;
 use dialfleet_domain::routing::Policy;
 use dialfleet_domain::schedule::Schedule;
@@ -71,6 +72,9 @@ pub struct NewCampaign {
     /// Answering-machine detection.
     #[serde(default)]
     pub amd: Amd,
+    /// What is recorded; absent means nothing.
+    #[serde(default)]
+    pub recording: RecordingPolicy,
     /// Seconds a telephone may ring: 5 to 120, 30 by default.
     #[serde(default = "default_ring")]
     pub ring_timeout_s: u32,
@@ -158,6 +162,7 @@ pub async fn create(
         retry: new.retry,
         flow: new.flow,
         amd: new.amd,
+        recording: new.recording,
         ring_timeout_s: new.ring_timeout_s,
         max_duration_s: new.max_duration_s,
         wake_at: None,
@@ -190,6 +195,9 @@ fn check(fleet: &Fleet, new: &NewCampaign) -> Result<(), OrderError> {
     new.flow.check().map_err(OrderError::Flow)?;
     let amd = new.amd.check(&new.flow);
     amd.or_else(|why| invalid("amd", why))?;
+    new.recording
+        .check()
+        .or_else(|why| invalid("recording", why))?;
     let routing = new.routing.check();
     routing.or_else(|why| invalid("routing", why.to_string()))?;
     let caps = new.caps.check();

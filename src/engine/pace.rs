@@ -30,9 +30,13 @@ use crate::port::store::{Answer, Cas};
 
 /// The part of the carrier's rate that we use; the rest covers jitter on the way.
 const USE: f64 = 0.9;
-/// A token may be taken so long before its moment: the dial protocol has things to do before the
-/// request, and they should not cost the rhythm.
-const AHEAD: Duration = Duration::from_millis(100);
+/// A token may be taken so long before its moment, at least and at most: the dial protocol has things to
+/// do before the request, and they should not cost the rhythm. How long they take is measured, since with
+/// a slow store every call would miss its moment and take another's.
+const AHEAD: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// Of the measured time so much more, and so much of each new measurement.
+const AHEAD_OF_MEAN: f64 = 1.5;
+const NEW_SHARE: f64 = 0.1;
 /// A request may leave so long after its moment; more would be a burst with those that follow.
 const LATE: Duration = Duration::from_millis(50);
 /// A lease is used up to so long before its end.
@@ -96,7 +100,9 @@ struct Lane {
     /// The last moment that was used.
     last: u64,
     /// A token that was taken and not used.
-    spare: Option<Duration>,
+    spare: Option<Moment>,
+    /// How long a call takes from its token to its request.
+    prepared_in: Duration,
     /// When a token was last asked for.
     asked: Option<Duration>,
     /// Not before this uptime: the carrier told us to slow down, or refused our account.
@@ -106,13 +112,22 @@ struct Lane {
     limiter: Limiter,
 }
 
+/// A moment of the rhythm, and whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Moment {
+    /// Uptime.
+    at: Duration,
+    seat: u32,
+}
+
 /// The right to send one create-call request to one carrier at its moment. Consumed by the request;
 /// given back with [`Pace::give_back`] by every exit without one.
 #[derive(Debug)]
 pub struct Token {
     carrier: CarrierId,
+    moment: Moment,
     /// Uptime.
-    moment: Duration,
+    taken_at: Duration,
 }
 
 impl Token {
@@ -164,14 +179,18 @@ impl Pace {
             if now < lane.rest_until {
                 return Err(lane.rest_until - now);
             }
-            if !lane.holds_seats(now) {
+            if !lane.holds_seats(now + lane.ahead()) {
                 self.wanted.notify_one();
                 return Err(NO_SEAT);
             }
-            lane.next_moment(now)
+            lane.next_moment(now).map(|moment| (moment, now))
         })?;
         let carrier = carrier.clone();
-        Some(taken.map(|moment| Token { carrier, moment }))
+        Some(taken.map(|(moment, taken_at)| Token {
+            carrier,
+            moment,
+            taken_at,
+        }))
     }
 
     /// Waits for the token's moment, the last thing but one before the request. A token whose moment
@@ -181,9 +200,12 @@ impl Pace {
     /// There was no later one in time: nothing may be sent.
     pub async fn on_time(&self, token: Token, patience: Duration) -> Result<Token, TooLate> {
         let (mut token, until) = (token, self.clock.uptime() + patience);
+        self.with(&token.carrier, |lane, now| {
+            lane.prepared(now.saturating_sub(token.taken_at));
+        });
         loop {
             let now = self.clock.uptime();
-            let wait = if now > token.moment + LATE {
+            let wait = if !self.is_timely(&token) {
                 match self.try_take(&token.carrier).ok_or(TooLate)? {
                     Ok(later) => {
                         token = later;
@@ -191,8 +213,8 @@ impl Pace {
                     }
                     Err(wait) => wait,
                 }
-            } else if now < token.moment {
-                token.moment - now
+            } else if now < token.moment.at {
+                token.moment.at - now
             } else {
                 let passes = self.with(&token.carrier, |lane, now| lane.pass(now));
                 match passes.ok_or(TooLate)? {
@@ -225,10 +247,15 @@ impl Pace {
         wait.unwrap_or(Duration::MAX)
     }
 
-    /// Whether a token's moment is still to come.
+    /// Whether a token's moment is still to come, and still ours: a seat that was given up meanwhile may
+    /// be another's already.
     #[must_use]
     pub(crate) fn is_timely(&self, token: &Token) -> bool {
-        self.clock.uptime() <= token.moment + LATE
+        let ours = self.with(&token.carrier, |lane, now| {
+            let Moment { at, seat } = token.moment;
+            now <= at + LATE && lane.mine.contains(&seat)
+        });
+        ours.unwrap_or(false)
     }
 
     /// Returns a token that was not used. One is kept, while its moment has not passed.
@@ -282,6 +309,7 @@ impl Lane {
             offset: 0.0,
             last: 0,
             spare: None,
+            prepared_in: Duration::ZERO,
             // To begin with it wants some: the first call should find them.
             asked: Some(clock.uptime()),
             rest_until: Duration::ZERO,
@@ -301,22 +329,40 @@ impl Lane {
         clippy::cast_precision_loss,
         reason = "milliseconds since 1970 over a step of 0.1 ms or more: far below 2^53"
     )]
-    fn next_moment(&mut self, now: Duration) -> Result<Duration, Duration> {
-        if let Some(moment) = self.spare.take().filter(|moment| *moment >= now) {
+    fn next_moment(&mut self, now: Duration) -> Result<Moment, Duration> {
+        let is_good = |moment: &Moment| moment.at >= now && self.mine.contains(&moment.seat);
+        if let Some(moment) = self.spare.take().filter(is_good) {
             return Ok(moment);
         }
         let there = now.as_secs_f64() * 1_000.0 + self.offset;
         let mut k = ((there / self.step).ceil() as u64).max(self.last + 1);
         let total = u64::from(self.total);
-        while !u32::try_from(k % total).is_ok_and(|seat| self.mine.contains(&seat)) {
+        let seat_of = |k: u64| u32::try_from(k % total).unwrap_or(u32::MAX);
+        while !self.mine.contains(&seat_of(k)) {
             k += 1;
         }
         let wait = Duration::from_secs_f64(((k as f64 * self.step - there) / 1_000.0).max(0.0));
-        if wait > AHEAD {
-            return Err(wait - AHEAD);
+        let ahead = self.ahead();
+        if wait > ahead {
+            return Err(wait - ahead);
         }
         self.last = k;
-        Ok(now + wait)
+        Ok(Moment {
+            at: now + wait,
+            seat: seat_of(k),
+        })
+    }
+
+    /// How long before its moment a token may be taken.
+    fn ahead(&self) -> Duration {
+        self.prepared_in
+            .mul_f64(AHEAD_OF_MEAN)
+            .clamp(AHEAD.0, AHEAD.1)
+    }
+
+    /// A call took so long from its token to its request.
+    fn prepared(&mut self, took: Duration) {
+        self.prepared_in = self.prepared_in.mul_f64(1.0 - NEW_SHARE) + took.mul_f64(NEW_SHARE);
     }
 
     /// The governor's word, the last before the request.

@@ -7,8 +7,9 @@ use thiserror::Error;
 
 use crate::apply_events::apply_events;
 use crate::fleet::Fleet;
-use crate::message::{CallEventMessage, MAX_HEADERS, MAX_RAW, Payload};
+use crate::message::{CallEventMessage, MAX_HEADERS, MAX_RAW, Payload, RecordingEvent};
 use crate::port::carrier::{CallbackNews, CallbackRefused, RawCallback};
+use crate::record::{self, Announced};
 
 /// Headers worth keeping as evidence.
 const KEPT_HEADERS: [&str; 6] = [
@@ -98,6 +99,19 @@ pub async fn receive(
         .rev()
         .find(|i| text.is_char_boundary(*i))
         .unwrap_or(0);
+    let recording = news.recording.map(|recording| RecordingEvent {
+        carrier: carrier_id.clone(),
+        attempt: attempt.clone(),
+        call_id: news.call_id.clone(),
+        recording,
+        received_at: fleet.clock.now(),
+    });
+    if let Some(recording) = recording {
+        take_recording(fleet, recording).await?;
+        if news.statuses.is_empty() {
+            return Ok(());
+        }
+    }
     let event = CallEventMessage {
         carrier: carrier_id,
         attempt,
@@ -131,6 +145,29 @@ pub async fn receive(
         tracing::error!(%error, "a callback could be kept neither by the broker nor by the store");
         ReceiveError::Unavailable
     })
+}
+
+/// Hands an announced recording on, or writes it down right here.
+async fn take_recording(fleet: &Fleet, event: RecordingEvent) -> Result<(), ReceiveError> {
+    let carrier = event.carrier.as_str();
+    if let Err(why) = event.check() {
+        fleet.metrics.callback(carrier, "unreadable");
+        return Err(ReceiveError::Unreadable(why));
+    }
+    let mut message = event.message(format!("{carrier}:{}", event.recording.id));
+    dialfleet_runtime::telemetry::inject(&mut message.headers);
+    let published = fleet.queue.publish(vec![message]).await;
+    if published.iter().all(Result::is_ok) {
+        return Ok(());
+    }
+    fleet.metrics.callback(carrier, "inline");
+    match record::announce(fleet, &event).await {
+        Ok(Announced::Written | Announced::Orphan) => Ok(()),
+        Err(error) => {
+            tracing::error!(%error, "an announced recording could be kept neither by the broker nor by the store");
+            Err(ReceiveError::Unavailable)
+        }
+    }
 }
 
 /// Whether a callback that nobody signed may be believed. Its address proves the attempt, and is used

@@ -13,10 +13,11 @@ use crate::dialer;
 use crate::fleet::Fleet;
 use crate::import::set_aside;
 use crate::ingest::{Ingested, ingest};
-use crate::message::{self, CallEventMessage, FillSlot, LeadBatch, Payload};
+use crate::message::{self, CallEventMessage, FillSlot, LeadBatch, Payload, RecordingEvent};
 use crate::port::queue::{Consumer, Delivery, Topic};
 use crate::port::store::{Answer, Cas, StoreError};
-use crate::{audit, compare, opt_out, pace, plan, routes, sweep};
+use crate::record::Announced;
+use crate::{audit, compare, media, opt_out, pace, plan, record, routes, sweep};
 
 /// Unsettled deliveries at most, per queue.
 const PREFETCH: u16 = 64;
@@ -48,16 +49,19 @@ pub enum Role {
     Plan,
     /// Repair.
     Reconcile,
+    /// Recordings and transcripts.
+    Media,
 }
 
 impl Role {
     /// Every role.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Ingest,
         Self::Dial,
         Self::Events,
         Self::Plan,
         Self::Reconcile,
+        Self::Media,
     ];
 
     /// The name used in flags, heartbeats and metric labels.
@@ -69,6 +73,7 @@ impl Role {
             Self::Events => "events",
             Self::Plan => "plan",
             Self::Reconcile => "reconcile",
+            Self::Media => "media",
         }
     }
 
@@ -112,6 +117,14 @@ pub async fn run(fleet: &Fleet, role: Role) {
             let compare = repair(fleet, compare::run(fleet), "comparison with the carriers");
             futures_util::future::join3(sweep, compare, watch_loop(fleet)).await;
         }
+        Role::Media if fleet.media.is_open() => {
+            let announced = consume(fleet, role, Topic::Media, PREFETCH, |f, d| {
+                Box::pin(announce(f, d))
+            });
+            futures_util::future::join(announced, media::run(fleet)).await;
+        }
+        // Somebody else's work: this process has nowhere to keep them.
+        Role::Media => {}
     }
 }
 
@@ -367,6 +380,47 @@ async fn apply(fleet: &Fleet, deliveries: Vec<Delivery>) {
                     }
                     Applied::Corrupt(why) => park(fleet, Role::Events, delivery, &why).await,
                     Applied::Stopping => return,
+                }
+            }
+        }
+    }
+}
+
+async fn announce(fleet: &Fleet, deliveries: Vec<Delivery>) {
+    for delivery in deliveries {
+        let event = match decode::<RecordingEvent>(&delivery) {
+            Ok(event) => event,
+            Err(reason) => {
+                park(fleet, Role::Media, delivery, &reason).await;
+                continue;
+            }
+        };
+        let mut wait = OUT.0;
+        loop {
+            match record::announce(fleet, &event).await {
+                Ok(Announced::Written) => {
+                    fleet.metrics.job(Role::Media.name(), "done");
+                    delivery.ack().await;
+                    break;
+                }
+                Ok(Announced::Orphan) => {
+                    park(
+                        fleet,
+                        Role::Media,
+                        delivery,
+                        "its attempt is not in the store",
+                    )
+                    .await;
+                    break;
+                }
+                Err(error) if error.is_corrupt() => {
+                    park(fleet, Role::Media, delivery, &error.to_string()).await;
+                    break;
+                }
+                Err(error) => {
+                    if !hold(fleet, Role::Media, &mut wait, &error).await {
+                        return;
+                    }
                 }
             }
         }

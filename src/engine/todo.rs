@@ -13,6 +13,7 @@ use crate::fleet::Fleet;
 use crate::message::FillSlot;
 use crate::port::carrier::CarrierError;
 use crate::port::store::{Answer, Cas, SaveAttempt};
+use crate::record;
 use crate::talk;
 
 /// Tries to take a slot back before the command is put off.
@@ -95,6 +96,11 @@ async fn run(
         } => talk::hear(fleet, attempt, call_id, (*turn, *input)).await,
         Todo::Judge => talk::judge(fleet, attempt).await,
         Todo::OptOut => talk::opt_out(fleet, attempt).await,
+        Todo::Record {
+            carrier,
+            call_id,
+            act,
+        } => record::command(fleet, attempt, (carrier, call_id), *act).await,
         Todo::HangUp { carrier, call_id } => {
             let Some(port) = fleet.carriers.get(carrier) else {
                 tracing::error!(%carrier, call = %call_id, "cannot hang up: this process does not know the carrier");

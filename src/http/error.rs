@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use axum::body::Body;
 use axum::http::header::{
-    CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -18,6 +18,7 @@ use dialfleet_engine::ingest::ImportError;
 use dialfleet_engine::order::OrderError;
 use dialfleet_engine::port::store::StoreError;
 use dialfleet_engine::receive::ReceiveError;
+use dialfleet_engine::record::RecordError;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -59,6 +60,8 @@ pub(crate) enum ApiError {
     Conflict { code: &'static str, detail: String },
     #[error("the body is larger than {limit} bytes")]
     TooLarge { limit: usize },
+    #[error("nothing of the {0} bytes was asked for")]
+    NoSuchRange(u64),
     #[error("the Content-Type must be {expected}")]
     WrongMediaType { expected: &'static str },
     /// Nothing is wrong, only too much at once, or somebody we need is out.
@@ -123,6 +126,11 @@ impl ApiError {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "payload_too_large",
                 "The body is too large",
+            ),
+            Self::NoSuchRange(_) => (
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "no_such_range",
+                "No such range",
             ),
             Self::WrongMediaType { .. } => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -236,6 +244,18 @@ impl From<ImportError> for ApiError {
     }
 }
 
+impl From<RecordError> for ApiError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::NotOnCall | RecordError::NothingToRetry => Self::Conflict {
+                code: "wrong_state",
+                detail: error.to_string(),
+            },
+            RecordError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl From<ReceiveError> for ApiError {
     fn from(error: ReceiveError) -> Self {
         match error {
@@ -262,6 +282,12 @@ impl IntoResponse for ApiError {
             Self::Unauthorized => {
                 let scheme = HeaderValue::from_static("Bearer realm=\"dialfleet\"");
                 response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+                Vec::new()
+            }
+            Self::NoSuchRange(bytes) => {
+                if let Ok(value) = HeaderValue::from_str(&format!("bytes */{bytes}")) {
+                    response.headers_mut().insert(CONTENT_RANGE, value);
+                }
                 Vec::new()
             }
             Self::Invalid(errors) | Self::NotReady(errors) => errors,

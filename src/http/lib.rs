@@ -23,6 +23,7 @@ mod auth;
 mod error;
 mod extract;
 mod health;
+mod range;
 mod router;
 mod serve;
 mod state;

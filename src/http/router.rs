@@ -19,7 +19,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 use tracing::{Instrument, Span};
 
-use crate::api::{call, campaign, carrier, dnc, import, lead, worker};
+use crate::api::{call, campaign, carrier, dnc, import, lead, recording, worker};
 use crate::auth::require_key;
 use crate::error::{ApiError, render};
 use crate::extract::{NoParams, OptionalJson, Params};
@@ -52,6 +52,14 @@ GET              /v1/imports/{id}
 GET              /v1/imports/{id}/errors
 GET              /v1/calls                    ?campaign= &lead= &live=
 GET              /v1/calls/{id}
+GET              /v1/calls/{id}/recordings
+     POST        /v1/calls/{id}/recording/start | pause | resume | stop
+GET              /v1/recordings               ?campaign= &call= &state=
+GET  DELETE      /v1/recordings/{id}
+GET              /v1/recordings/{id}/media    (Range)
+     POST        /v1/recordings/{id}/retry
+GET              /v1/recordings/{id}/transcript
+GET              /v1/transcripts              ?q=
      POST        /v1/dnc
 GET  DELETE      /v1/dnc/{phone}
 GET              /v1/workers
@@ -93,6 +101,17 @@ fn v1(state: &ApiState) -> Router<ApiState> {
         .route("/imports/{id}/errors", get(import::errors))
         .route("/calls", get(call::list))
         .route("/calls/{id}", get(call::show))
+        .route("/calls/{id}/recordings", get(recording::of_call))
+        .route("/calls/{id}/recording/{order}", post(recording::order))
+        .route("/recordings", get(recording::list))
+        .route(
+            "/recordings/{id}",
+            get(recording::show).delete(recording::delete),
+        )
+        .route("/recordings/{id}/media", get(recording::media))
+        .route("/recordings/{id}/retry", post(recording::retry))
+        .route("/recordings/{id}/transcript", get(recording::transcript))
+        .route("/transcripts", get(recording::search))
         .route("/dnc", post(dnc::add))
         .route("/dnc/{phone}", get(dnc::show).delete(dnc::remove))
         .route("/workers", get(worker::list))

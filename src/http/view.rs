@@ -19,10 +19,12 @@ use serde::{Serialize, Serializer};
 mod call;
 mod campaign;
 mod decision;
+mod recording;
 
 pub(crate) use call::{CallDetail, CallView};
 pub(crate) use campaign::{CampaignDetail, CampaignView, Counts, SlotView};
 pub(crate) use decision::{CarrierView, DecisionView};
+pub(crate) use recording::{RecordingView, TranscriptView};
 
 /// A time, as RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

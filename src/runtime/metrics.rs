@@ -20,6 +20,9 @@ const BUCKETS_S: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
+/// The aim for a recording is 30 s.
+const RECORDING_BUCKETS_S: [f64; 10] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0];
+
 /// Refills longer than this count as this in the quantiles.
 const LONGEST_REFILL_US: u64 = 3_600_000_000;
 
@@ -74,6 +77,8 @@ struct Inner {
     violations: Counter<u64>,
     zombies: Counter<u64>,
     jobs: Counter<u64>,
+    recordings: Counter<u64>,
+    recording_time: Histogram<f64>,
     pace_wait: Histogram<f64>,
     slots: Gauge<u64>,
     queue_depth: Gauge<u64>,
@@ -151,6 +156,12 @@ impl Metrics {
                 "dialfleet_jobs_total",
                 "Queue messages by role and outcome: done, retry, parked.",
             ),
+            recordings: total(
+                &m,
+                "dialfleet_recordings_total",
+                "What became of recordings: announced, stored, failed, parked, expired, transcribed, not_transcribed.",
+            ),
+            recording_time: recording_seconds(&m),
             pace_wait: seconds(
                 &m,
                 "dialfleet_pace_wait_seconds",
@@ -294,6 +305,19 @@ impl Metrics {
         );
     }
 
+    /// Something became of a recording: `announced`, `stored`, `failed`, `parked`, `expired`,
+    /// `transcribed` or `not_transcribed`.
+    pub fn recording(&self, result: &'static str) {
+        self.inner
+            .recordings
+            .add(1, &[KeyValue::new("result", result)]);
+    }
+
+    /// Announcement of a recording received to recording stored.
+    pub fn recording_time(&self, took: Duration) {
+        self.inner.recording_time.record(took.as_secs_f64(), &[]);
+    }
+
     /// How long a dial waited for its carrier's pace.
     pub fn pace_wait(&self, carrier: &str, waited: Duration) {
         self.inner
@@ -379,6 +403,14 @@ fn seconds(meter: &Meter, name: &'static str, help: &'static str) -> Histogram<f
         .f64_histogram(name)
         .with_description(help)
         .with_boundaries(BUCKETS_S.to_vec())
+        .build()
+}
+
+fn recording_seconds(meter: &Meter) -> Histogram<f64> {
+    meter
+        .f64_histogram("dialfleet_recording_seconds")
+        .with_description("Announcement of a recording received to recording stored.")
+        .with_boundaries(RECORDING_BUCKETS_S.to_vec())
         .build()
 }
 

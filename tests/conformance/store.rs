@@ -16,6 +16,7 @@ pub(crate) mod corrupt;
 pub(crate) mod intent;
 pub(crate) mod lead;
 pub(crate) mod record;
+pub(crate) mod recording;
 
 use dialfleet_engine::port::store::{Answer, Page};
 
@@ -103,6 +104,13 @@ macro_rules! store_conformance {
                 the_clock_goes_forward
                 made_up_cursors_are_refused
                 a_cursor_belongs_to_its_list
+            }
+            recording {
+                one_announced_twice_is_one
+                saved_only_over_the_version_that_was_read
+                due_ones_come_earliest_first
+                listed_newest_first_by_filter
+                transcripts_are_replaced_found_and_deleted
             }
             corrupt {
                 attempts_are_passed_over

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use dialfleet_engine::message::{CallEventMessage, Control, FillSlot, LeadBatch};
+use dialfleet_engine::message::{CallEventMessage, Control, FillSlot, LeadBatch, RecordingEvent};
 use dialfleet_tests::schemas;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -64,5 +64,6 @@ fn released_payloads_decode_for_ever() {
     released::<LeadBatch>("lead_batch.v1");
     released::<FillSlot>("fill_slot.v1");
     released::<CallEventMessage>("call_event.v1");
+    released::<RecordingEvent>("recording_event.v1");
     released::<Control>("control.v1");
 }

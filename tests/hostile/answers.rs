@@ -94,6 +94,7 @@ impl Line {
             flow_url: String::new(),
             amd: Amd::default(),
             leaves_message: false,
+            record: None,
             callback_url: "https://dial.example/webhooks".to_owned(),
         };
         let said = self.runtime.block_on(self.twilio.dial(&request));

@@ -64,6 +64,7 @@ async fn can_be_used(rig: &Rig, answer: &Answer) {
         flow_url: "https://dial.example/webhooks/flow".to_owned(),
         amd: campaign.amd,
         leaves_message: campaign.amd.leaves_message(&campaign.flow),
+        record: None,
         callback_url: "https://dial.example/webhooks".to_owned(),
     };
     let carrier = &rig.fleet.carriers[&sample::carrier()];

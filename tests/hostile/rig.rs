@@ -127,6 +127,7 @@ impl Rig {
         ];
         let id = sample::carrier();
         let fleet = Arc::new(Fleet {
+            media: dialfleet_engine::media::MediaRoom::none(),
             store: Arc::new(store),
             queue: Arc::new(queue),
             routes: Routes::new(carriers.iter().map(|carrier| (carrier.profile(), None))),

@@ -179,6 +179,7 @@ impl Worker {
         let carrier: Arc<dyn Carrier> = Arc::new(twilio(NOWHERE));
         let id = sample::carrier();
         let fleet = Fleet {
+            media: dialfleet_engine::media::MediaRoom::none(),
             store: Arc::new(SqliteStore::in_memory(clock.clone()).unwrap()),
             queue: Arc::new(FeedQueue(feed.clone())),
             routes: Routes::new([(carrier.profile(), None)]),

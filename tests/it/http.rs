@@ -73,6 +73,7 @@ impl Rig {
         let carrier = Arc::new(Listener::new());
         let id = carrier.profile.id.clone();
         let fleet = Arc::new(Fleet {
+            media: dialfleet_engine::media::MediaRoom::none(),
             store: Arc::new(store),
             queue: queue.clone(),
             routes: Routes::new([(&carrier.profile, None)]),
@@ -333,6 +334,7 @@ impl Carrier for Listener {
             "garbage" => Err(CallbackRefused::Unreadable("no status in it".to_owned())),
             "panic" => panic!("a bug, on purpose"),
             _ => Ok(CallbackNews {
+                recording: None,
                 event_key,
                 call_id: CarrierCallId::parse("CA1").unwrap(),
                 statuses: vec![CallStatus::Ringing],

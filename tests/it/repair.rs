@@ -72,6 +72,7 @@ impl Rig {
         let network = Arc::new(Network::new(change));
         let id = network.profile.id.clone();
         let fleet = Fleet {
+            media: dialfleet_engine::media::MediaRoom::none(),
             store: Arc::new(store.clone()),
             queue: Arc::new(LocalQueue::new(None).await.unwrap()),
             routes: Routes::new([(&network.profile, None)]),

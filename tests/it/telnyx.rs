@@ -129,6 +129,7 @@ impl World {
             flow_url: String::new(),
             amd: Amd::default(),
             leaves_message: false,
+            record: None,
             callback_url: format!("{}/webhooks/telnyx/tx/{path}/0/k.mac", self.origin),
         }
     }

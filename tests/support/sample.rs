@@ -13,6 +13,7 @@ use dialfleet_domain::id::{CampaignId, CarrierId, ClaimToken, ImportId, LeadId, 
 use dialfleet_domain::import::{Import, ImportState};
 use dialfleet_domain::lead::{DEFAULT_PRIORITY, Lead, LeadState, Source};
 use dialfleet_domain::phone::E164;
+use dialfleet_domain::recording::RecordingPolicy;
 use dialfleet_domain::retry::RetryPolicy;
 use dialfleet_domain::routing::{Candidate, Decision, Exclusion, Policy, Question, choose};
 use dialfleet_domain::schedule::Zone;
@@ -88,6 +89,7 @@ pub fn campaign(name: &str) -> Campaign {
         retry: RetryPolicy::default(),
         flow: Flow::default(),
         amd: Amd::default(),
+        recording: RecordingPolicy::default(),
         ring_timeout_s: 30,
         max_duration_s: 600,
         wake_at: None,

@@ -6,7 +6,10 @@ use dialfleet_domain::call::Attempt;
 use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::import::{Import, RowError};
 use dialfleet_domain::lead::Lead;
-use dialfleet_engine::message::{CallEventMessage, Control, FillSlot, LeadBatch, Payload};
+use dialfleet_domain::recording::{Recording, Transcript};
+use dialfleet_engine::message::{
+    CallEventMessage, Control, FillSlot, LeadBatch, Payload, RecordingEvent,
+};
 use dialfleet_engine::order::NewCampaign;
 use schemars::{JsonSchema, schema_for};
 
@@ -23,11 +26,14 @@ pub fn all() -> Vec<(String, String)> {
         schema::<LeadBatch>(&message(LeadBatch::KIND)),
         schema::<FillSlot>(&message(FillSlot::KIND)),
         schema::<CallEventMessage>(&message(CallEventMessage::KIND)),
+        schema::<RecordingEvent>(&message(RecordingEvent::KIND)),
         schema::<Control>(&message(Control::KIND)),
         schema::<NewCampaign>("api/new_campaign.json"),
         schema::<Campaign>("mongo/campaigns.json"),
         schema::<Lead>("mongo/leads.json"),
         schema::<Attempt>("mongo/attempts.json"),
+        schema::<Recording>("mongo/recordings.json"),
+        schema::<Transcript>("mongo/transcripts.json"),
         schema::<Import>("mongo/imports.json"),
         schema::<RowError>("mongo/row_errors.json"),
     ]

@@ -71,6 +71,8 @@ pub fn command(program: &Path, port: u16, folder: &Path) -> Command {
         .args(["--port", &port.to_string()])
         .args(["--oplogSize", "256", "--wiredTigerCacheSizeGB", "0.25"])
         .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
+        // On a busy machine every write is slow, and a line in the log for each makes it slower.
+        .args(["--slowms", "10000"])
         .arg("--dbpath")
         .arg(folder);
     command

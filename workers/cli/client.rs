@@ -66,6 +66,27 @@ pub(crate) async fn call(
     path: &str,
     body: Body,
 ) -> anyhow::Result<Value> {
+    let response = send(server, method, path, body).await?;
+    let status = response.status();
+    let bytes = response.bytes().await?;
+    let value: Value = if bytes.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&bytes).unwrap_or(Value::Null)
+    };
+    if status.is_success() {
+        Ok(value)
+    } else {
+        Err(Refused::new(status, &value).into())
+    }
+}
+
+async fn send(
+    server: &Server,
+    method: Method,
+    path: &str,
+    body: Body,
+) -> anyhow::Result<reqwest::Response> {
     let key = Environment
         .secret("DIALFLEET_API_KEY")
         .map_err(anyhow::Error::msg)?
@@ -79,22 +100,31 @@ pub(crate) async fn call(
         Body::Json(value) => request.json(&value),
         Body::File(kind, bytes) => request.header("content-type", kind).body(bytes),
     };
-    let response = request
+    request
         .send()
         .await
-        .with_context(|| format!("{} cannot be reached", server.server))?;
+        .with_context(|| format!("{} cannot be reached", server.server))
+}
+
+/// Fetches a file, with the name that the API gives it.
+///
+/// # Errors
+/// As [`call`].
+pub(crate) async fn download(
+    server: &Server,
+    path: &str,
+) -> anyhow::Result<(Option<String>, Vec<u8>)> {
+    let response = send(server, Method::GET, path, Body::Empty).await?;
     let status = response.status();
+    let named = response.headers().get("content-disposition");
+    let named = named.and_then(|value| value.to_str().ok()?.split('"').nth(1));
+    let named = named.map(str::to_owned);
     let bytes = response.bytes().await?;
-    let value: Value = if bytes.is_empty() {
-        Value::Null
-    } else {
-        serde_json::from_slice(&bytes).unwrap_or(Value::Null)
-    };
     if status.is_success() {
-        Ok(value)
-    } else {
-        Err(Refused::new(status, &value).into())
+        return Ok((named, bytes.to_vec()));
     }
+    let problem = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Err(Refused::new(status, &problem).into())
 }
 
 /// The exit code of a command: 0 ok, 1 failure, 3 not found, 4 not allowed, 5 conflict, 7 unavailable.

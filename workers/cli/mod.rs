@@ -5,6 +5,7 @@ mod carriers;
 mod client;
 mod dnc;
 mod lists;
+mod recordings;
 mod table;
 
 pub(crate) use table::table;
@@ -57,6 +58,9 @@ enum Command {
     /// Look at calls
     #[command(subcommand)]
     Calls(lists::CallsCommand),
+    /// Recordings of calls, and what was said in them
+    #[command(subcommand)]
+    Recordings(recordings::RecordingsCommand),
     /// Look at running workers
     #[command(subcommand)]
     Workers(lists::WorkersCommand),
@@ -70,7 +74,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct WorkerArgs {
-    /// What it does: ingest, dial, events, plan, reconcile; all of them by default
+    /// What it does: ingest, dial, events, plan, reconcile, media; all of them by default
     #[arg(long, value_delimiter = ',', value_parser = role)]
     roles: Vec<Role>,
 }
@@ -114,6 +118,7 @@ impl Cli {
             Command::Leads(command) => client::exit(lists::leads(command).await),
             Command::Imports(command) => client::exit(lists::imports(command).await),
             Command::Calls(command) => client::exit(lists::calls(command).await),
+            Command::Recordings(command) => client::exit(recordings::run(command).await),
             Command::Workers(command) => client::exit(lists::workers(command).await),
             Command::Carriers(command) => client::exit(carriers::run(command).await),
             Command::Dnc(command) => client::exit(dnc::run(command).await),
@@ -169,6 +174,7 @@ impl Command {
             | Self::Leads(_)
             | Self::Imports(_)
             | Self::Calls(_)
+            | Self::Recordings(_)
             | Self::Workers(_)
             | Self::Carriers(_)
             | Self::Dnc(_) => Ok(ExitCode::FAILURE),

@@ -2,6 +2,7 @@
 //! variable, and all errors are said at once.
 
 pub(crate) mod carriers;
+mod media;
 mod source;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use dialfleet_adapters::carrier::Secret;
 use dialfleet_runtime::telemetry::{Format, TelemetryConfig};
 
 pub(crate) use carriers::{CarrierConfig, Vendor};
+pub(crate) use media::MediaConfig;
 pub(crate) use source::{Environment, Source};
 
 /// The port unless `PORT` says otherwise.
@@ -34,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) carriers_file: Option<PathBuf>,
     /// `DIALFLEET_RULES`: folder of legal rules.
     pub(crate) rules: Option<PathBuf>,
+    /// `MEDIA_…`: recordings.
+    pub(crate) media: MediaConfig,
 }
 
 impl Config {
@@ -69,6 +73,7 @@ impl Config {
                 DEFAULT_PORT
             }
         };
+        let media = MediaConfig::read(source, &mut wrong);
         if !wrong.is_empty() {
             anyhow::bail!("the environment is not usable:\n  {}", wrong.join("\n  "));
         }
@@ -81,6 +86,7 @@ impl Config {
             api_key: api_key.as_deref().map(Secret::new),
             carriers_file: source.get("DIALFLEET_CARRIERS").map(PathBuf::from),
             rules: source.get("DIALFLEET_RULES").map(PathBuf::from),
+            media,
         })
     }
 
@@ -181,6 +187,14 @@ mod tests {
             "DIALFLEET_LOG_FORMAT",
             "DIALFLEET_QUEUE_PREFIX",
             "DIALFLEET_URL",
+            "MEDIA_URL",
+            "MEDIA_KEYS",
+            "MEDIA_MAX_MB",
+            "MEDIA_S3_ENDPOINT",
+            "MEDIA_S3_REGION",
+            "MEDIA_S3_KEY_ID",
+            "MEDIA_S3_SECRET",
+            "GOOGLE_APPLICATION_CREDENTIALS",
         ] {
             assert!(example.contains(name), "{name} is not in .env.example");
         }

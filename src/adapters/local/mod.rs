@@ -2,7 +2,7 @@
 //! as a broker's. What was taken and not settled comes back; a consumer has at most its prefetch;
 //! several consumers of a topic share it; a full topic refuses instead of growing.
 //!
-//! Topics that are durable everywhere (`leads.ingest`, `call.events`) are written to the store's
+//! Topics that are durable everywhere (`leads.ingest`, `call.events`, `media`) are written to the store's
 //! journal before `publish` returns, and come back from it at the next start. `dial` is not: the
 //! planner finds every free slot again.
 //!
@@ -90,7 +90,7 @@ impl Drop for LocalQueue {
 /// Whether a topic's messages must outlive the process.
 const fn is_durable(topic: Topic) -> bool {
     match topic {
-        Topic::LeadsIngest | Topic::CallEvents => true,
+        Topic::LeadsIngest | Topic::CallEvents | Topic::Media => true,
         Topic::Dial => false,
     }
 }
@@ -100,6 +100,7 @@ const fn index(topic: Topic) -> usize {
         Topic::LeadsIngest => 0,
         Topic::Dial => 1,
         Topic::CallEvents => 2,
+        Topic::Media => 3,
     }
 }
 

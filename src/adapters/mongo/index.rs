@@ -23,8 +23,10 @@ pub(super) const WORKERS: &str = "workers";
 pub(super) const SETTINGS: &str = "settings";
 pub(super) const DUTIES: &str = "duties";
 pub(super) const NOTES: &str = "notes";
+pub(super) const RECORDINGS: &str = "recordings";
+pub(super) const TRANSCRIPTS: &str = "transcripts";
 
-const COLLECTIONS: [&str; 11] = [
+const COLLECTIONS: [&str; 13] = [
     CAMPAIGNS,
     LEADS,
     ATTEMPTS,
@@ -36,6 +38,8 @@ const COLLECTIONS: [&str; 11] = [
     SETTINGS,
     DUTIES,
     NOTES,
+    RECORDINGS,
+    TRANSCRIPTS,
 ];
 
 /// The index every collection has.
@@ -106,7 +110,7 @@ const fn unique(
 }
 
 /// `slot` and `live` are absent when free: `$exists` would also hold nulls, so it is not used there.
-const INDEXES: [Index; 20] = [
+const INDEXES: [Index; 24] = [
     unique(ATTEMPTS, U1, &[("lead", 1), ("n", 1)], Holds::All),
     unique(
         ATTEMPTS,
@@ -219,6 +223,25 @@ const INDEXES: [Index; 20] = [
     ),
     index(CALLBACKS, "received", &[("received_at", 1)], Holds::All),
     index(WORKERS, "beat", &[("beat_at", 1)], Holds::All),
+    index(
+        RECORDINGS,
+        "due",
+        &[("check_at", 1), ("_id", 1)],
+        Holds::Present("check_at"),
+    ),
+    index(
+        RECORDINGS,
+        "tenant_newest",
+        &[("tenant", 1), ("announced_at", -1), ("_id", -1)],
+        Holds::All,
+    ),
+    index(RECORDINGS, "attempt", &[("attempt", 1)], Holds::All),
+    index(
+        TRANSCRIPTS,
+        "said",
+        &[("tenant", 1), ("words", 1), ("at", -1), ("_id", -1)],
+        Holds::All,
+    ),
 ];
 
 /// Why the collections and indexes are not as they must be.

@@ -19,6 +19,7 @@ mod lead;
 mod page;
 mod read;
 mod record;
+mod recording;
 mod write;
 
 use std::sync::Arc;

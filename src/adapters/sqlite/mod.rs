@@ -22,6 +22,7 @@ mod journal;
 mod lane;
 mod lead;
 mod record;
+mod recording;
 mod schema;
 
 use std::fs::{DirBuilder, File, TryLockError};

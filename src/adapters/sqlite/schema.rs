@@ -10,7 +10,37 @@ use super::error::OpenError;
 
 /// One step per released version of the schema; a file's `user_version` counts the steps it has.
 /// Steps are never edited once released, only added.
-pub(super) const STEPS: [&str; 2] = [STEP_1, STEP_2];
+pub(super) const STEPS: [&str; 3] = [STEP_1, STEP_2, STEP_3];
+
+const STEP_3: &str = "
+CREATE TABLE recordings (
+    id TEXT NOT NULL PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    campaign TEXT NOT NULL,
+    attempt TEXT NOT NULL,
+    state TEXT NOT NULL,
+    announced_at INTEGER NOT NULL,
+    check_at INTEGER,
+    version INTEGER NOT NULL,
+    doc TEXT NOT NULL
+);
+CREATE INDEX recordings_due ON recordings (check_at, id) WHERE check_at IS NOT NULL;
+CREATE INDEX recordings_by_tenant ON recordings (tenant, announced_at, id);
+CREATE INDEX recordings_by_attempt ON recordings (attempt);
+
+CREATE TABLE transcripts (
+    id TEXT NOT NULL PRIMARY KEY,
+    at INTEGER NOT NULL,
+    doc TEXT NOT NULL
+);
+CREATE TABLE transcript_words (
+    tenant TEXT NOT NULL,
+    word TEXT NOT NULL,
+    id TEXT NOT NULL,
+    PRIMARY KEY (tenant, word, id)
+) WITHOUT ROWID;
+CREATE INDEX transcript_words_of ON transcript_words (id);
+";
 
 const STEP_2: &str = "
 CREATE TABLE notes (

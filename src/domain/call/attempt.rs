@@ -18,6 +18,7 @@ use crate::id::{
     AttemptId, CampaignId, CarrierCallId, CarrierId, ClaimToken, LeadId, Nonce, TenantId,
 };
 use crate::phone::E164;
+use crate::recording::{Act, Plan};
 use crate::routing::Decision;
 use crate::time::Timestamp;
 
@@ -123,6 +124,15 @@ pub enum Todo {
     Judge,
     /// The person does not want to be called again: write it down, then tell the flow.
     OptOut,
+    /// Command the recording of a call.
+    Record {
+        /// At which carrier.
+        carrier: CarrierId,
+        /// Of which call.
+        call_id: CarrierCallId,
+        /// What about it.
+        act: Act,
+    },
     /// The proof of absence was wrong: the call is there, without a slot. Raise the alarm, and find
     /// it a slot or end it.
     TakeBack,
@@ -243,6 +253,9 @@ pub struct Attempt {
     /// Why these carriers, in this order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Box<Decision>>,
+    /// What is recorded of it; absent means nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Plan>,
 }
 
 /// What an attempt is made of before it is written down.
@@ -319,6 +332,7 @@ impl Attempt {
             ended_at: None,
             duration_s: None,
             decision: new.decision,
+            recording: None,
         };
         attempt.hard_end = attempt.hard_end_of(&attempt.legs[0]);
         attempt

@@ -174,6 +174,7 @@ impl Attempt {
                 self.go(next, event, now);
             }
         }
+        self.record_person(now);
         self.note(now, event.name(), note_of(event));
         self.version += 1;
         verdict

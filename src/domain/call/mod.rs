@@ -11,6 +11,7 @@ pub mod attempt;
 pub mod event;
 pub mod machine;
 pub mod outcome;
+mod record;
 pub mod state;
 pub mod talk;
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use dialfleet_domain::call::attempt::NewAttempt;
 use dialfleet_domain::call::{Attempt, Leg, LegState, Refusal};
-use dialfleet_domain::campaign::Campaign;
+use dialfleet_domain::campaign::{AmdMode, Campaign};
 use dialfleet_domain::id::{ClaimToken, Nonce};
 use dialfleet_domain::lead::Lead;
 use dialfleet_domain::phone::area::Group;
+use dialfleet_domain::recording::Start;
 use dialfleet_domain::routing::{Decision, Hop};
 
 use super::route::Held;
@@ -29,7 +30,7 @@ pub(super) fn intend(
     decision: Decision,
 ) -> (Attempt, Nonce) {
     let (leg, nonce) = new_leg(fleet, &decision.chain[0]);
-    let attempt = Attempt::intend(NewAttempt {
+    let mut attempt = Attempt::intend(NewAttempt {
         tenant: lead.tenant.clone(),
         lead: lead.id.clone(),
         n: lead.n + 1,
@@ -46,6 +47,9 @@ pub(super) fn intend(
         cooloff: Duration::from_secs(u64::from(campaign.retry.unknown_cooloff_s)),
         decision: Some(Box::new(decision)),
     });
+    attempt.recording = campaign
+        .recording
+        .plan(&lead.vars, campaign.amd.mode != AmdMode::Off);
     (attempt, nonce)
 }
 
@@ -90,6 +94,10 @@ pub(super) fn request(
         flow_url: talk::flow_url(fleet, attempt, (&profile.id, leg), 0, (language, &[])),
         amd: campaign.amd,
         leaves_message: campaign.amd.leaves_message(&campaign.flow),
+        record: attempt
+            .recording
+            .filter(|plan| plan.start == Start::Answer)
+            .map(|plan| plan.channels),
         callback_url: fleet.keys.callback_url(
             &fleet.settings.public_url,
             profile.kind,

@@ -102,7 +102,7 @@ async fn a_token_that_was_given_back_is_used_while_its_moment_lasts() {
         .expect("the spare");
     assert_eq!(again.moment, moment);
     pace.give_back(again);
-    clock.set(moment + Duration::from_millis(1));
+    clock.set(moment.at + Duration::from_millis(1));
     let wait = pace.try_take(&carrier()).expect("known");
     assert!(
         wait.is_err(),
@@ -116,22 +116,48 @@ async fn a_late_call_takes_another_moment_or_none() {
     let pace = pace(2.0, &clock);
     pace.give_seats(0..2, START + Duration::from_secs(100), 0.0);
     let token = token(&pace, &clock).await;
-    clock.set(token.moment + LATE + Duration::from_millis(1));
+    clock.set(token.moment.at + LATE + Duration::from_millis(1));
     let later = pace
         .on_time(token, Duration::from_secs(2))
         .await
         .expect("a later one");
-    assert!(clock.uptime() >= later.moment && clock.uptime() <= later.moment + LATE);
-    clock.set(later.moment + LATE + Duration::from_millis(1));
-    let token = Token {
-        carrier: carrier(),
-        moment: later.moment,
-    };
-    let refused = pace.on_time(token, Duration::from_millis(100)).await;
+    let at = later.moment.at;
+    assert!(clock.uptime() >= at && clock.uptime() <= at + LATE);
+    clock.set(at + LATE + Duration::from_millis(1));
+    let refused = pace.on_time(later, Duration::from_millis(100)).await;
     assert!(
         refused.is_err(),
         "the next moment is over half a second away"
     );
+}
+
+#[tokio::test]
+async fn the_moment_of_a_seat_that_was_given_up_is_not_used() {
+    let clock = Hand::new();
+    let pace = pace(1.0, &clock);
+    let until = START + Duration::from_secs(100);
+    pace.give_seats([0], until, 0.0);
+    let token = token(&pace, &clock).await;
+    assert!(pace.is_timely(&token));
+    pace.give_seats([], until, 0.0);
+    assert!(!pace.is_timely(&token));
+    assert!(pace.on_time(token, Duration::from_secs(2)).await.is_err());
+}
+
+#[tokio::test]
+async fn with_a_slow_store_tokens_are_taken_earlier() {
+    let clock = Hand::new();
+    let pace = pace(10.0, &clock);
+    pace.give_seats(0..10, START + Duration::from_secs(1_000), 0.0);
+    let mut missed = 0;
+    for _ in 0..60 {
+        let token = token(&pace, &clock).await;
+        let moment = token.moment;
+        clock.pass(Duration::from_millis(300));
+        let used = pace.on_time(token, Duration::from_secs(2)).await;
+        missed += u32::from(used.expect("in time").moment != moment);
+    }
+    assert!((1..20).contains(&missed), "{missed} of 60 moments were missed");
 }
 
 proptest! {
@@ -144,7 +170,7 @@ proptest! {
         cps in prop::sample::select(vec![1.0_f64, 2.5, 10.0, 50.0]),
         processes in 1_usize..9,
         churn in prop::collection::vec((0_usize..9, any::<bool>()), 30),
-        delays in prop::collection::vec(0_u64..300, 64),
+        delays in prop::collection::vec(0_u64..900, 64),
     ) {
         let clock = Hand::new();
         let total = seats_of(cps);
@@ -185,11 +211,15 @@ proptest! {
             }
             let mut left = Vec::new();
             for (i, token, ready) in under_way {
-                let goes = now >= ready && now >= token.moment;
+                let lane = &fleet[i];
+                if now == ready {
+                    lane.with(&carrier(), |lane, now| lane.prepared(now - token.taken_at));
+                }
+                let goes = now >= ready && now >= token.moment.at;
                 if !goes {
                     left.push((i, token, ready));
-                } else if now <= token.moment + LATE
-                    && fleet[i].with(&carrier(), |lane, now| lane.pass(now)).expect("known").is_ok()
+                } else if lane.is_timely(&token)
+                    && lane.with(&carrier(), |lane, now| lane.pass(now)).expect("known").is_ok()
                 {
                     sent.push(now);
                 }

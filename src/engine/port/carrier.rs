@@ -11,9 +11,12 @@ use dialfleet_domain::call::{Detected, Ending, Party, Refusal};
 use dialfleet_domain::flow::{Action, Input, Then};
 use dialfleet_domain::id::{AttemptId, CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
+use dialfleet_domain::recording::{Act, Channels, MediaUrl, Recording};
 use dialfleet_domain::routing::Feature;
 use dialfleet_domain::time::Timestamp;
 use thiserror::Error;
+
+use super::media::{Download, MediaError};
 
 /// What a carrier can and cannot do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +94,8 @@ pub struct DialRequest {
     pub amd: Amd,
     /// A message is left on machines: the end of the greeting must be reported.
     pub leaves_message: bool,
+    /// Record it from the answer on.
+    pub record: Option<Channels>,
     /// Where the carrier reports: a full URL that proves the attempt and the leg.
     pub callback_url: String,
 }
@@ -151,6 +156,45 @@ pub struct StepRequest {
     pub interrupts: bool,
     /// Where a carrier that asks for pages gets this one.
     pub again_url: String,
+}
+
+/// A command about the recording of an answered call.
+#[derive(Debug, Clone)]
+pub struct RecordRequest {
+    /// Of which attempt.
+    pub attempt: AttemptId,
+    /// Of which leg of it.
+    pub leg: u8,
+    /// Which call.
+    pub call_id: CarrierCallId,
+    /// Who was rung.
+    pub to: E164,
+    /// The caller id.
+    pub from: E164,
+    /// What about it.
+    pub act: Act,
+    /// The tracks, where it begins.
+    pub channels: Channels,
+    /// Where the carrier reports it: the leg's address.
+    pub callback_url: String,
+}
+
+/// A recording that the carrier announced.
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+pub struct RecordingNews {
+    /// The carrier's name for it.
+    pub id: String,
+    /// Where it is, if that is needed to fetch it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<MediaUrl>,
+    /// How many tracks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<u8>,
+    /// Its length, ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
 }
 
 /// The answer to [`Carrier::dial`].
@@ -292,6 +336,8 @@ pub struct RawCallback {
 pub struct CallbackNews {
     /// Unique per event of this carrier, the same on a repeated delivery.
     pub event_key: String,
+    /// A recording that is ready, or will be.
+    pub recording: Option<RecordingNews>,
     /// Which call.
     pub call_id: CarrierCallId,
     /// What happened, in order.
@@ -322,6 +368,15 @@ pub trait Carrier: Send + Sync {
     /// [`CommandStyle::Document`] are asked only for what the call did not ask for.
     async fn perform(&self, _step: &StepRequest) -> Result<(), CarrierError> {
         Err(CarrierError::Unsupported)
+    }
+    /// Carries out a command about a recording; repeated, it is done once. What makes no sense any
+    /// more (nothing is being recorded) is done.
+    async fn record(&self, _request: &RecordRequest) -> Result<(), CarrierError> {
+        Err(CarrierError::Unsupported)
+    }
+    /// Begins to fetch a recording. Our credentials go to the carrier's own address only.
+    async fn fetch(&self, _recording: &Recording) -> Result<Download, MediaError> {
+        Err(MediaError::Unsupported)
     }
     /// What the carrier's own record says about a call.
     async fn look(&self, call: &CarrierCallId) -> Result<CallRecord, CarrierError>;

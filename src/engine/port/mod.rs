@@ -4,7 +4,9 @@
 pub mod board;
 pub mod carrier;
 pub mod clock;
+pub mod media;
 pub mod queue;
+pub mod recording;
 pub mod spool;
 pub mod store;
 

@@ -16,11 +16,13 @@ pub enum Topic {
     Dial,
     /// Verified callbacks (`call_event.v1`). Durable everywhere: the carrier was told "received".
     CallEvents,
+    /// Announced recordings (`recording_event.v1`). Durable everywhere, for the same reason.
+    Media,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Self; 3] = [Self::LeadsIngest, Self::Dial, Self::CallEvents];
+    pub const ALL: [Self; 4] = [Self::LeadsIngest, Self::Dial, Self::CallEvents, Self::Media];
 
     /// The queue's name.
     #[must_use]
@@ -29,6 +31,7 @@ impl Topic {
             Self::LeadsIngest => "leads.ingest",
             Self::Dial => "dial",
             Self::CallEvents => "call.events",
+            Self::Media => "media",
         }
     }
 }

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::board::BoardStore;
+use super::recording::RecordingStore;
 
 /// Why the store did not answer.
 #[derive(Debug, Error)]
@@ -509,6 +510,12 @@ pub trait RecordStore: Send + Sync {
 }
 
 /// The whole store.
-pub trait Store: CampaignStore + LeadStore + AttemptStore + RecordStore + BoardStore {}
+pub trait Store:
+    CampaignStore + LeadStore + AttemptStore + RecordStore + BoardStore + RecordingStore
+{
+}
 
-impl<T: CampaignStore + LeadStore + AttemptStore + RecordStore + BoardStore> Store for T {}
+impl<T: CampaignStore + LeadStore + AttemptStore + RecordStore + BoardStore + RecordingStore> Store
+    for T
+{
+}

@@ -8,6 +8,7 @@ use dialfleet_domain::campaign::{Amd, Campaign, is_default};
 use dialfleet_domain::flow::Flow;
 use dialfleet_domain::id::{AttemptId, CampaignId, CarrierId, LeadId};
 use dialfleet_domain::phone::{E164, Region};
+use dialfleet_domain::recording::RecordingPolicy;
 use dialfleet_domain::retry::RetryPolicy;
 use dialfleet_domain::routing::Policy;
 use dialfleet_domain::schedule::Schedule;
@@ -41,6 +42,7 @@ pub(crate) struct CampaignView {
     retry: RetryPolicy,
     flow: Flow,
     amd: Amd,
+    recording: RecordingPolicy,
     ring_timeout_s: u32,
     max_duration_s: u32,
     created_at: Time,
@@ -66,6 +68,7 @@ impl From<Campaign> for CampaignView {
             retry: c.retry,
             flow: c.flow,
             amd: c.amd,
+            recording: c.recording,
             ring_timeout_s: c.ring_timeout_s,
             max_duration_s: c.max_duration_s,
             created_at: c.created_at.into(),

@@ -67,6 +67,7 @@ impl Rig {
         let id = carrier.profile().id.clone();
         let stopping = CancellationToken::new();
         let fleet = Arc::new(Fleet {
+            media: dialfleet_engine::media::MediaRoom::none(),
             store: Arc::new(SqliteStore::in_memory(clock.clone()).unwrap()),
             queue: Arc::new(Out),
             routes: Routes::new([(carrier.profile(), None)]),
@@ -132,6 +133,7 @@ impl Rig {
             flow_url: String::new(),
             amd: dialfleet_domain::amd::Amd::default(),
             leaves_message: false,
+            record: None,
             callback_url: self.fleet.keys.callback_url(
                 &self.fleet.settings.public_url,
                 profile.kind,

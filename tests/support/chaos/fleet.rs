@@ -190,8 +190,9 @@ async fn simulator(options: &Options) -> Result<Simulator> {
 }
 
 fn write_carriers(file: &Path, carrier: SocketAddr, options: &Options) -> Result<()> {
-    // Twice what has to be reached: outages are made up for.
-    let cps = options.rate * 2;
+    // Three times what has to be reached: outages are made up for, and a worker that is frozen or gone
+    // keeps its share of the rate until its lease ends.
+    let cps = options.rate * 3;
     let text = format!(
         "[[carrier]]\nid = \"{CARRIER}\"\nkind = \"twilio\"\nbase_url = \"http://{carrier}\"\n\
          account_sid = \"{ACCOUNT}\"\nauth_token = {{ env = \"SIM_TOKEN\" }}\ncps = {cps}\n\

@@ -60,7 +60,7 @@ pub struct Options {
     pub load: Duration,
     /// From one fault to the next.
     pub every: Duration,
-    /// Calls a second that must be placed on average; the carrier takes twice as many.
+    /// Calls a second that must be placed on average; the carrier takes three times as many.
     pub rate: u32,
     /// Decides which faults, and what the network does.
     pub seed: u64,

@@ -249,6 +249,7 @@ impl Carrier for SimCarrier {
             serde_json::from_slice(&raw.body).map_err(|e| unreadable(e.to_string()))?;
         let call_id = CarrierCallId::parse(body.call).map_err(|e| unreadable(e.to_string()))?;
         Ok(CallbackNews {
+            recording: None,
             event_key: body.key,
             call_id,
             statuses: body.statuses,

@@ -171,6 +171,7 @@ impl Operator {
                 rules,
             },
             flow: Flow::default(),
+            recording: dialfleet_domain::recording::RecordingPolicy::default(),
             amd: Amd {
                 mode: if self.draw(0, 1) == 0 {
                     AmdMode::Off

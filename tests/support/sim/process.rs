@@ -92,6 +92,7 @@ impl Company {
         let carriers: BTreeMap<_, _> = self.profiles.iter().map(carrier).collect();
         let rates = self.profiles.iter().map(|p| (p.id.clone(), p.cps));
         let fleet = Fleet {
+            media: dialfleet_engine::media::MediaRoom::none(),
             store: Arc::new(FaultyStore {
                 inner: self.store.clone(),
                 gate: Arc::clone(&gate),

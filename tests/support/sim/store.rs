@@ -10,14 +10,16 @@ use dialfleet_adapters::sqlite::SqliteStore;
 use dialfleet_domain::call::Attempt;
 use dialfleet_domain::campaign::{Campaign, CampaignState};
 use dialfleet_domain::id::{
-    AttemptId, CampaignId, CarrierCallId, CarrierId, ClaimToken, ImportId, LeadId, TenantId,
-    WorkerId,
+    AttemptId, CampaignId, CarrierCallId, CarrierId, ClaimToken, ImportId, LeadId, RecordingId,
+    TenantId, WorkerId,
 };
 use dialfleet_domain::import::{Import, ImportState, RowError, Tally};
 use dialfleet_domain::lead::{Lead, LeadState, Projection};
 use dialfleet_domain::phone::E164;
+use dialfleet_domain::recording::{Recording, Transcript};
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::board::{BoardStore, Note};
+use dialfleet_engine::port::recording::{RecordingFilter, RecordingStore};
 use dialfleet_engine::port::store::{
     Answer, AttemptFilter, AttemptStore, Callback, CampaignChange, CampaignStore, Cas,
     ClaimRequest, DoNotCall, Heartbeat, Inserted, IntentAnswer, LeadCounts, LeadInserted,
@@ -452,6 +454,22 @@ delegate! { RecordStore:
             self.inner.unreadable()
         }
     }
+}
+
+delegate! { RecordingStore:
+    write insert_recording(recording: &Recording) -> Inserted;
+    ask recording(id: &RecordingId) -> Option<Recording>;
+    write save_recording(recording: &Recording, expected: u64) -> Cas;
+    ask due_recordings(now: Timestamp, limit: usize) -> Vec<Recording>;
+    ask list_recordings(
+        tenant: &TenantId, filter: &RecordingFilter, cursor: Option<&str>, limit: usize
+    ) -> Page<Recording>;
+    write put_transcript(transcript: &Transcript) -> ();
+    ask transcript(id: &RecordingId) -> Option<Transcript>;
+    write delete_transcript(id: &RecordingId) -> ();
+    ask search_transcripts(
+        tenant: &TenantId, words: &[String], cursor: Option<&str>, limit: usize
+    ) -> Page<Transcript>;
 }
 
 delegate! { BoardStore:

@@ -61,6 +61,7 @@ impl Reader {
         Ok(CallbackNews {
             // It has neither number nor time: the same bytes are the same event.
             event_key: format!("body:{}", hex::encode(Sha256::digest(&raw.body))),
+            recording: None,
             call_id,
             statuses: ended.into_iter().collect(),
         })

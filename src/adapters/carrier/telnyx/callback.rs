@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::record::{self, Hangup};
+use super::recording::Saved;
 use super::signature::PublicKey;
 use super::state::State;
 
@@ -42,6 +43,8 @@ struct Payload {
     status: Option<Value>,
     #[serde(flatten)]
     hangup: Hangup,
+    #[serde(flatten)]
+    saved: Saved,
 }
 
 /// Verifies `raw` and reads it.
@@ -82,11 +85,18 @@ pub(super) fn read(
     if !plain(&event.id) {
         return Err(unreadable("it has no usable id"));
     }
-    let call_id = event.payload.call_control_id.clone().unwrap_or_default();
+    let mut event = event;
+    let saved = std::mem::take(&mut event.payload.saved);
+    let is_saved = event.event_type == "call.recording.saved";
+    // That event need not name the call as the others do.
+    let leg = saved.call_leg_id.clone().filter(|_| is_saved);
+    let call_id = event.payload.call_control_id.clone().or(leg);
+    let call_id = call_id.unwrap_or_default();
     let call_id = CarrierCallId::parse(call_id)
         .map_err(|_| unreadable("it has no usable call_control_id"))?;
     Ok(CallbackNews {
         statuses: statuses(&event, state.step),
+        recording: is_saved.then(|| saved.news()).flatten(),
         event_key: event.id,
         call_id,
     })

@@ -9,10 +9,12 @@
 //! * [`callback`], [`signature`] and [`state`]: what Telnyx reports by itself, and how we know that it
 //!   belongs to the address it came to; [`record`]: its words for how a call ended.
 //!
+//! * [`recording`]: recordings are commanded, announced and fetched.
+//!
 //! There is no event for ringing, and events have no order. A call's own status carries no cause: it
 //! is read from the webhooks' records ([`lookup`]).
 //!
-//! Deliberately absent: several destinations for one call, SIP addresses, recording, conferences,
+//! Deliberately absent: several destinations for one call, SIP addresses, conferences,
 //! transfer, `call.cost`, synchronous detection (Telnyx has none; the flow begins at the answer).
 
 mod callback;
@@ -21,6 +23,7 @@ mod flow;
 mod http;
 mod lookup;
 mod record;
+mod recording;
 mod request;
 mod signature;
 mod state;
@@ -33,12 +36,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
+use dialfleet_domain::recording::Recording;
 use dialfleet_domain::routing::Feature;
 use dialfleet_engine::port::Clock;
 use dialfleet_engine::port::carrier::{
     CallRecord, CallbackNews, CallbackRefused, Capabilities, Carrier, CarrierError, CarrierProfile,
-    CommandStyle, DialAnswer, DialRequest, RawCallback, StepRequest,
+    CommandStyle, DialAnswer, DialRequest, RawCallback, RecordRequest, StepRequest,
 };
+use dialfleet_engine::port::media::{Download, MediaError};
 use reqwest::Client;
 use reqwest::header::HeaderValue;
 use thiserror::Error;
@@ -47,6 +52,7 @@ use url::Url;
 use self::http::Api;
 use self::signature::PublicKey;
 use super::client::{self, Purpose, push};
+use super::media::Fetcher;
 use super::once;
 use super::scrub::Scrub;
 use super::secret::Secret;
@@ -139,6 +145,7 @@ pub struct Telnyx {
     calls: Url,
     scrub: Scrub,
     api: Api,
+    fetcher: Fetcher,
 }
 
 impl Telnyx {
@@ -179,6 +186,8 @@ impl Telnyx {
         push(&mut calls, &["calls"]);
         Ok(Self {
             dialer: client(tuning.dial)?,
+            fetcher: Fetcher::new(purpose(tuning.lookup), base.clone(), scrub.clone())
+                .map_err(BuildError::Client)?,
             api: Api::new(client(tuning.lookup)?, base, scrub.clone()),
             profile: CarrierProfile {
                 id: config.id,
@@ -242,6 +251,14 @@ impl Carrier for Telnyx {
 
     async fn perform(&self, step: &StepRequest) -> Result<(), CarrierError> {
         flow::perform(&self.api, &self.profile.id, step).await
+    }
+
+    async fn record(&self, request: &RecordRequest) -> Result<(), CarrierError> {
+        recording::perform(&self.api, &self.profile.id, request).await
+    }
+
+    async fn fetch(&self, recording: &Recording) -> Result<Download, MediaError> {
+        recording::fetch(&self.api, &self.fetcher, recording).await
     }
 
     async fn look(&self, call: &CarrierCallId) -> Result<CallRecord, CarrierError> {

@@ -5,13 +5,14 @@ use dialfleet_domain::id::CarrierId;
 use dialfleet_engine::port::carrier::DialRequest;
 use serde_json::{Value, json};
 
+use super::recording;
 use super::state::{State, command_id};
 
 /// Pauses between the tries of a webhook: five, 38 s in all (60 s is the most). What our own outage
 /// outlasts is found by looking.
 const RETRIES_MS: [u32; 5] = [1_000, 2_000, 5_000, 10_000, 20_000];
 /// The events we act on.
-const EVENTS: [&str; 9] = [
+const EVENTS: [&str; 10] = [
     "call.initiated",
     "call.answered",
     "call.hangup",
@@ -21,6 +22,7 @@ const EVENTS: [&str; 9] = [
     "call.machine.greeting.ended",
     "call.machine.premium.detection.ended",
     "call.machine.premium.greeting.ended",
+    "call.recording.saved",
 ];
 
 /// The body of a Dial command.
@@ -53,6 +55,9 @@ pub(super) fn dial(request: &DialRequest, carrier: &CarrierId, connection_id: &s
         "webhook_url_method": "POST",
         "webhook_retries_policies": policies,
     });
+    if let Some(channels) = request.record {
+        recording::ask(&mut body, channels);
+    }
     match request.amd.mode {
         AmdMode::Off => {}
         AmdMode::Async | AmdMode::Sync => body["answering_machine_detection"] = json!("premium"),
@@ -66,6 +71,8 @@ fn leg(request: &DialRequest) -> String {
 
 #[cfg(test)]
 mod tests {
+    use dialfleet_domain::recording::Channels;
+
     use super::super::tests::dial_request;
     use super::*;
 
@@ -96,6 +103,7 @@ mod tests {
                 "call.machine.detection.ended": policy, "call.machine.greeting.ended": policy,
                 "call.machine.premium.detection.ended": policy,
                 "call.machine.premium.greeting.ended": policy,
+                "call.recording.saved": policy,
             },
         });
         assert_eq!(body(&request), golden);
@@ -103,6 +111,21 @@ mod tests {
             request.amd.mode = amd;
             golden["answering_machine_detection"] = json!("premium");
             assert_eq!(body(&request), golden);
+        }
+    }
+
+    #[test]
+    fn a_recording_is_asked_for_in_its_published_words() {
+        let mut request = dial_request();
+        assert_eq!(body(&request).get("record"), None);
+        for (channels, word) in [(Channels::Mono, "single"), (Channels::Dual, "dual")] {
+            request.record = Some(channels);
+            let body = body(&request);
+            assert_eq!(body["record"], "record-from-answer");
+            assert_eq!(
+                (&body["record_channels"], &body["record_format"]),
+                (&json!(word), &json!("wav"))
+            );
         }
     }
 

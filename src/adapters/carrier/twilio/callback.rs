@@ -9,6 +9,7 @@ use dialfleet_engine::port::carrier::{
 use sha2::{Digest, Sha256};
 
 use super::record;
+use super::recording;
 use super::signature::{Fields, form_is_signed, json_is_signed};
 use crate::carrier::secret::Secret;
 
@@ -22,14 +23,16 @@ pub(super) fn read(
     raw: &RawCallback,
 ) -> Result<CallbackNews, CallbackRefused> {
     let (call_id, fields) = genuine(account_sid, token, raw)?;
-    if fields.get("CallStatus").is_none() && fields.get("AnsweredBy").is_none() {
+    let known = ["CallStatus", "AnsweredBy", "RecordingSid"];
+    if known.iter().all(|name| fields.get(name).is_none()) {
         return Err(CallbackRefused::Unreadable(
-            "it has neither CallStatus nor AnsweredBy".to_owned(),
+            "it has neither CallStatus, AnsweredBy nor RecordingSid".to_owned(),
         ));
     }
     Ok(CallbackNews {
         event_key: event_key(&call_id, &fields, raw),
         statuses: statuses(&call_id, &fields),
+        recording: recording::news(&fields),
         call_id,
     })
 }

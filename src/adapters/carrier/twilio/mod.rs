@@ -9,6 +9,8 @@
 //! records have been read. They are read without a `StartTime` filter (days in UTC, and null for
 //! calls that have not started).
 //!
+//! * [`recording`]: recordings are commanded, announced and fetched.
+//!
 //! A flow that needs to hear nothing goes with the request; of any other Twilio asks for one document
 //! after the other. What nobody asked for (a machine answered) replaces the live call's document.
 //!
@@ -19,6 +21,7 @@ mod dial;
 mod error;
 mod lookup;
 mod record;
+mod recording;
 mod request;
 mod signature;
 #[cfg(test)]
@@ -34,15 +37,19 @@ use base64::engine::general_purpose::STANDARD;
 use dialfleet_domain::flow::Action;
 use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
+use dialfleet_domain::recording::Recording;
 use dialfleet_engine::port::carrier::{
     CallRecord, CallbackNews, CallbackRefused, Capabilities, Carrier, CarrierError, CarrierProfile,
-    CommandStyle, DialAnswer, DialRequest, Document, Page, Question, RawCallback, StepRequest,
+    CommandStyle, DialAnswer, DialRequest, Document, Page, Question, RawCallback, RecordRequest,
+    StepRequest,
 };
+use dialfleet_engine::port::media::{Download, MediaError};
 use reqwest::header::HeaderValue;
 use thiserror::Error;
 
 use self::dial::Dialer;
 use self::lookup::Lookups;
+use self::recording::Recorder;
 use super::Secret;
 use super::client::{self, Purpose};
 use super::scrub::Scrub;
@@ -133,6 +140,7 @@ pub struct Twilio {
     auth_token: Secret,
     dialer: Dialer,
     lookups: Lookups,
+    recorder: Recorder,
 }
 
 impl Twilio {
@@ -177,6 +185,7 @@ impl Twilio {
         client::push(&mut calls, &["Calls.json"]);
         let base = base.as_str().trim_end_matches('/').to_owned();
         let dialer = Dialer::new(&purpose(tuning.dial)?, calls, scrub.clone());
+        let recorder = Recorder::new(purpose(tuning.lookup)?, account.clone(), scrub.clone());
         let lookups = Lookups::new(&purpose(tuning.lookup)?, base, account, scrub);
         Ok(Self {
             profile: CarrierProfile {
@@ -200,6 +209,7 @@ impl Twilio {
             auth_token: config.auth_token,
             dialer: dialer.map_err(BuildError::Client)?,
             lookups: lookups.map_err(BuildError::Client)?,
+            recorder: recorder.map_err(BuildError::Client)?,
         })
     }
 }
@@ -241,6 +251,14 @@ impl Carrier for Twilio {
         }
         let form = request::update_form(step);
         self.lookups.update(&step.call_id, form).await
+    }
+
+    async fn record(&self, request: &RecordRequest) -> Result<(), CarrierError> {
+        self.recorder.command(request).await
+    }
+
+    async fn fetch(&self, recording: &Recording) -> Result<Download, MediaError> {
+        self.recorder.fetch(recording).await
     }
 
     async fn look(&self, call: &CarrierCallId) -> Result<CallRecord, CarrierError> {

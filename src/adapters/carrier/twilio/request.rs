@@ -5,11 +5,12 @@ use dialfleet_domain::flow::{Action, Then};
 use dialfleet_engine::port::carrier::{DialRequest, Page, StepRequest};
 use form_urlencoded::Serializer;
 
+use super::recording;
 use super::twiml;
 
 /// Connection overrides, read by Twilio from the callback URL's fragment: three retries of any
 /// failure. The default is one retry of connect failures; either way all is over after 15 s.
-const OVERRIDES: &str = "#rc=3&rp=all";
+pub(super) const OVERRIDES: &str = "#rc=3&rp=all";
 /// Without these only `completed` is reported.
 const EVENTS: [&str; 4] = ["initiated", "ringing", "answered", "completed"];
 
@@ -34,6 +35,10 @@ pub(super) fn create_form(request: &DialRequest) -> String {
         .append_pair("StatusCallbackMethod", "POST");
     for event in EVENTS {
         form.append_pair("StatusCallbackEvent", event);
+    }
+    if let Some(channels) = request.record {
+        form.append_pair("Record", "true");
+        recording::ask(&mut form, channels, &request.callback_url);
     }
     detection(&mut form, request, &callback);
     form.finish()
@@ -103,6 +108,8 @@ fn detection(form: &mut Serializer<'_, String>, request: &DialRequest, callback:
 
 #[cfg(test)]
 mod tests {
+    use dialfleet_domain::recording::Channels;
+
     use super::super::tests::dial_request;
     use super::*;
 
@@ -131,6 +138,14 @@ mod tests {
              &AsyncAmdStatusCallbackMethod=POST"
         );
         assert_eq!(create_form(&request), asynchronous);
+        request.amd.mode = AmdMode::Off;
+        request.record = Some(Channels::Dual);
+        let recorded = format!(
+            "{GOLDEN}&Record=true&RecordingChannels=dual&Trim=do-not-trim\
+             &RecordingStatusCallback=https%3A%2F%2Fd.example%2Fwebhooks%2Ftwilio%2Ft1%2FYTpiOjE%2F0%2Fm-c_%23rc%3D3%26rp%3Dall\
+             &RecordingStatusCallbackMethod=POST&RecordingStatusCallbackEvent=completed"
+        );
+        assert_eq!(create_form(&request), recorded);
     }
 
     #[test]

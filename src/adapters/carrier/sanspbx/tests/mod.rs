@@ -43,6 +43,7 @@ fn dial_request() -> DialRequest {
         flow_url: "https://d.example/webhooks/sanspbx/s1/YTpiOjE/0/m-c_/flow?t=0".to_owned(),
         amd: Amd::default(),
         leaves_message: false,
+        record: None,
         callback_url: "https://d.example/webhooks/sanspbx/s1/YTpiOjE/0/m-c_".to_owned(),
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn dial_request() -> DialRequest {
         flow_url: "https://d.example/webhooks/twilio/t1/YTpiOjE/0/m-c_/flow?t=0".to_owned(),
         amd: Amd::default(),
         leaves_message: false,
+        record: None,
         callback_url: "https://d.example/webhooks/twilio/t1/YTpiOjE/0/m-c_".to_owned(),
     }
 }
