@@ -335,7 +335,9 @@ impl Lane {
             return Ok(moment);
         }
         let there = now.as_secs_f64() * 1_000.0 + self.offset;
-        let mut k = ((there / self.step).ceil() as u64).max(self.last + 1);
+        // One that the call can be ready for.
+        let ready = there + self.prepared_in.min(AHEAD.1).as_secs_f64() * 1_000.0;
+        let mut k = ((ready / self.step).ceil() as u64).max(self.last + 1);
         let total = u64::from(self.total);
         let seat_of = |k: u64| u32::try_from(k % total).unwrap_or(u32::MAX);
         while !self.mine.contains(&seat_of(k)) {
