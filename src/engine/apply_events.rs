@@ -147,7 +147,7 @@ pub(crate) fn apply_status(
     now: Timestamp,
 ) -> Verdict {
     let Some(event) = event_of(call_id, status) else {
-        return step_ended(attempt, call_id, status, now);
+        return told(attempt, call_id, status, now);
     };
     let current = attempt.current_leg().map(|(k, _)| k);
     let named = attempt.legs.get(usize::from(leg));
@@ -190,13 +190,15 @@ fn is_commanded(fleet: &Fleet, attempt: &Attempt) -> bool {
         .is_some_and(|c| c.profile().capabilities.commands == CommandStyle::Commands)
 }
 
-fn step_ended(
+/// What does not move the call.
+fn told(
     attempt: &mut Attempt,
     call_id: &CarrierCallId,
     status: CallStatus,
     now: Timestamp,
 ) -> Verdict {
     match status {
+        CallStatus::Cost { money } => attempt.priced(call_id, (money, true), now),
         CallStatus::StepEnded { step } => attempt.next_step(call_id, step.saturating_add(1), now),
         CallStatus::Initiated
         | CallStatus::Ringing
@@ -210,7 +212,7 @@ fn step_ended(
 fn event_of(call_id: &CarrierCallId, status: CallStatus) -> Option<CallEvent> {
     let call_id = call_id.clone();
     Some(match status {
-        CallStatus::StepEnded { .. } => return None,
+        CallStatus::StepEnded { .. } | CallStatus::Cost { .. } => return None,
         CallStatus::Initiated => CallEvent::Initiated { call_id },
         CallStatus::Ringing => CallEvent::Ringing { call_id },
         CallStatus::Answered => CallEvent::Answered { call_id },

@@ -305,9 +305,8 @@ impl Network {
             } => {
                 (view.sip, view.ended_at) = (Some(sip), Some(now));
                 view.duration = Some(duration);
-                state
-                    .books
-                    .ended(&view.dial.to, &view.dial.campaign_key, status);
+                let talk = call.answered_at.map(|_| duration);
+                state.books.ended(&view.dial, status, talk);
                 state.ended.push_back(serial);
             }
         }

@@ -4,15 +4,17 @@
 //! * [`event`]: everything that can happen to an attempt, carrier-neutral.
 //! * [`machine`]: the table of state × event, and [`Attempt::apply`], which fills in the fields.
 //! * [`outcome`]: the canonical result and what each one means for budgets and retries.
+//! * [`cost`]: what it costs, expected and actual.
 //! * [`attempt`]: the document. A live attempt *is* the slot and the lock on the phone number.
 
 pub mod attempt;
+pub mod cost;
 pub mod event;
 pub mod machine;
 pub mod outcome;
 pub mod state;
 
-pub use attempt::{Attempt, Leg, LegState, Todo};
+pub use attempt::{Attempt, Channel, Leg, LegState, Todo};
 pub use event::{CallEvent, Refusal, RefusalClass};
 pub use machine::Verdict;
 pub use outcome::{Ending, Outcome, Party};

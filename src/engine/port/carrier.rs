@@ -10,6 +10,7 @@ use dialfleet_domain::call::{Ending, Party, Refusal};
 use dialfleet_domain::campaign::AmdMode;
 use dialfleet_domain::flow::Flow;
 use dialfleet_domain::id::{AttemptId, CarrierCallId, CarrierId};
+use dialfleet_domain::money::Money;
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::routing::Feature;
 use dialfleet_domain::time::Timestamp;
@@ -162,6 +163,11 @@ pub enum CallStatus {
         /// Who answered.
         party: Party,
     },
+    /// The carrier says what the call cost, everything included. Says nothing about the state.
+    Cost {
+        /// How much.
+        money: Money,
+    },
     /// A step of the flow is over; the call goes on (carriers that are told one step at a time).
     StepEnded {
         /// Which, from 0.
@@ -243,6 +249,16 @@ pub trait Carrier: Send + Sync {
     /// Does a step of an answered call's flow; repeated, it is done once. Only carriers with
     /// [`CommandStyle::Commands`] are asked.
     async fn perform(&self, _step: &StepRequest) -> Result<(), CarrierError> {
+        Err(CarrierError::Unsupported)
+    }
+    /// Whether the carrier says what a call cost when it is asked, some time after its end
+    /// ([`Carrier::cost`]).
+    fn says_cost(&self) -> bool {
+        false
+    }
+    /// What an ended call cost, without what is billed apart, such as detection; `None` if the carrier
+    /// does not know yet.
+    async fn cost(&self, _call: &CarrierCallId) -> Result<Option<Money>, CarrierError> {
         Err(CarrierError::Unsupported)
     }
     /// What the carrier's own record says about a call.

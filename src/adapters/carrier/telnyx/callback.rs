@@ -2,6 +2,7 @@
 
 use dialfleet_domain::call::Party;
 use dialfleet_domain::id::CarrierCallId;
+use dialfleet_domain::money::Money;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::carrier::{CallStatus, CallbackNews, CallbackRefused, RawCallback};
 use serde::Deserialize;
@@ -38,6 +39,9 @@ struct Payload {
     /// Of a detection, or the end of a greeting.
     #[serde(default)]
     result: Option<String>,
+    /// Of a call's cost: one part for each leg and service.
+    #[serde(default)]
+    cost_parts: Vec<Value>,
     /// Of a command that ended.
     #[serde(default)]
     status: Option<Value>,
@@ -101,6 +105,7 @@ fn statuses(event: &Event, step: Option<u32>) -> Vec<CallStatus> {
         "call.initiated" => vec![CallStatus::Initiated],
         "call.answered" => vec![CallStatus::Answered],
         "call.hangup" => vec![payload.hangup.status()],
+        "call.cost" => cost(&payload.cost_parts).into_iter().collect(),
         "call.machine.detection.ended" | "call.machine.premium.detection.ended" => {
             party(record::party(payload.result.as_deref().unwrap_or_default()))
         }
@@ -114,6 +119,22 @@ fn statuses(event: &Event, step: Option<u32>) -> Vec<CallStatus> {
         },
         _ => Vec::new(),
     }
+}
+
+/// What the parts come to; nothing if one of them cannot be read, for a part would be taken for the
+/// whole.
+fn cost(parts: &[Value]) -> Option<CallStatus> {
+    let part = |part: &Value| {
+        let amount = match part.get("cost")? {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        Money::parse(&amount, part.get("currency")?.as_str()?).ok()
+    };
+    let parts: Option<Vec<Money>> = parts.iter().map(part).collect();
+    let money = Money::sum(parts?).ok().flatten()?;
+    Some(CallStatus::Cost { money })
 }
 
 #[cfg(test)]

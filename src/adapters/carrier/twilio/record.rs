@@ -3,6 +3,7 @@
 use chrono::DateTime;
 use dialfleet_domain::call::{Ending, Party};
 use dialfleet_domain::id::CarrierCallId;
+use dialfleet_domain::money::Money;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::carrier::{CallRecord, CallStatus};
 use serde::{Deserialize, Deserializer};
@@ -75,6 +76,11 @@ pub(super) struct CallJson {
     date_created: Option<String>,
     #[serde(default, deserialize_with = "number")]
     duration: Option<u64>,
+    /// Negative, as text; null until Twilio has worked it out, minutes after the end.
+    #[serde(default)]
+    price: Option<Value>,
+    #[serde(default)]
+    price_unit: Option<Value>,
     /// Milliseconds Twilio means to hold the call back.
     #[serde(default, deserialize_with = "number")]
     pub(super) queue_time: Option<u64>,
@@ -91,6 +97,16 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::
 }
 
 impl CallJson {
+    /// What it cost, if Twilio knows already. Not in it: detection, recordings, streams.
+    pub(super) fn price(&self) -> Option<Money> {
+        let amount = match self.price.as_ref()? {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        Money::parse(&amount, self.price_unit.as_ref()?.as_str()?).ok()
+    }
+
     /// The record, or a sentence about what cannot be read.
     pub(super) fn record(self) -> Result<CallRecord, String> {
         let call_id = CarrierCallId::parse(self.sid).map_err(|error| error.to_string())?;
