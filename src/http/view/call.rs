@@ -1,12 +1,14 @@
 //! A call: one attempt at one lead.
 
 use dialfleet_domain::call::attempt::Moment;
+use dialfleet_domain::call::cost::{Basis, Cost};
 use dialfleet_domain::call::{Attempt, Ending, Leg, LegState, Outcome, Party, RefusalClass};
 use dialfleet_domain::id::{AttemptId, CampaignId, CarrierCallId, CarrierId, LeadId};
+use dialfleet_domain::money::Money;
 use dialfleet_domain::phone::E164;
 use serde::Serialize;
 
-use super::{DecisionView, Time};
+use super::{CostView, DecisionView, Time};
 
 /// A call as lists show it: one attempt at one lead.
 #[derive(Debug, Serialize)]
@@ -32,11 +34,14 @@ pub(crate) struct CallView {
     answered_at: Option<Time>,
     ended_at: Option<Time>,
     duration_s: Option<u32>,
+    /// What it costs as far as is known; `null` where nobody knows a price.
+    cost: Option<CostView>,
 }
 
 impl From<Attempt> for CallView {
     fn from(a: Attempt) -> Self {
         Self {
+            cost: a.cost().map(CostView::from),
             live: a.is_live(),
             carrier: a.current_leg().map(|(_, leg)| leg.carrier.clone()),
             from: a.current_leg().map(|(_, leg)| leg.from.clone()),
@@ -79,6 +84,7 @@ impl From<Attempt> for CallDetail {
     fn from(mut attempt: Attempt) -> Self {
         let legs = std::mem::take(&mut attempt.legs);
         let current = legs.last().cloned();
+        let cost = current.as_ref().and_then(|leg| leg.bill.as_ref()?.cost);
         let timeline = std::mem::take(&mut attempt.timeline);
         let mut this = Self {
             decision: attempt.decision.take().map(|d| DecisionView::from(*d)),
@@ -90,6 +96,7 @@ impl From<Attempt> for CallDetail {
         };
         this.call.carrier = current.as_ref().map(|leg| leg.carrier.clone());
         this.call.from = current.map(|leg| leg.from);
+        this.call.cost = cost.map(CostView::from);
         this
     }
 }
@@ -103,6 +110,7 @@ struct LegView {
     call_id: Option<CarrierCallId>,
     created_at: Time,
     refusal: Option<RefusalView>,
+    cost: Option<CostView>,
 }
 
 /// Why a carrier did not place it.
@@ -116,6 +124,7 @@ struct RefusalView {
 impl From<Leg> for LegView {
     fn from(leg: Leg) -> Self {
         Self {
+            cost: leg_cost(&leg),
             carrier: leg.carrier,
             from: leg.from,
             state: leg.state,
@@ -128,6 +137,20 @@ impl From<Leg> for LegView {
             }),
         }
     }
+}
+
+/// What is refused costs nothing.
+fn leg_cost(leg: &Leg) -> Option<CostView> {
+    let cost = leg.bill.as_ref()?.cost?;
+    Some(if leg.state == LegState::Refused {
+        Cost {
+            money: Money::zero(cost.money.currency()),
+            by: Basis::Tariff,
+        }
+        .into()
+    } else {
+        cost.into()
+    })
 }
 
 /// One line of a call's history.
