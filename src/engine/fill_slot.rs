@@ -138,7 +138,7 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
             give_up(fleet, campaign, &lead, fleet.clock.now()).await?;
             return Ok(Filled::Stopping);
         }
-        let (mut decision, group) = choose(fleet, &campaign, &lead, held).await?;
+        let (mut decision, group) = choose(fleet, &campaign, &lead).await?;
         if !prepare(fleet, &mut decision, &group, held).await? {
             tracing::debug!(campaign = %campaign.id, why = %decision.why, "no carrier");
             let again = again_at(&decision, fleet.clock.now());

@@ -205,7 +205,7 @@ impl Routes {
                 stats = found.cloned().unwrap_or_default();
             }
             let resting = fleet.pace.is_resting(id);
-            let full = self.channels.is_full(id).then_some(Exclusion::NoChannel);
+            let full = self.channels.is_taken(id).then_some(Exclusion::NoChannel);
             Candidate {
                 carrier: id.clone(),
                 weight: account.weight,

@@ -115,7 +115,6 @@ pub(super) async fn choose(
     fleet: &Fleet,
     campaign: &Campaign,
     lead: &Lead,
-    held: &Held,
 ) -> Answer<(Decision, Group)> {
     let before = match lead.n {
         0 => None,
@@ -136,16 +135,9 @@ pub(super) async fn choose(
         last: last.as_ref(),
         ..Question::of(campaign, now, fleet.entropy.draw())
     };
-    let mut candidates = fleet
+    let candidates = fleet
         .routes
         .candidates(fleet, Some((&lead.phone, &place)), now);
-    // The last channel may be the one in hand.
-    let ours = held.channel.as_ref().map(|channel| &channel.carrier);
-    for candidate in &mut candidates {
-        if candidate.excluded == Some(Exclusion::NoChannel) && ours == Some(&candidate.carrier) {
-            candidate.excluded = None;
-        }
-    }
     Ok((routing::choose(&question, &candidates), place.group))
 }
 

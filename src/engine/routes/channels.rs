@@ -112,9 +112,16 @@ impl Channels {
         }
     }
 
-    /// Whether as many calls as the carrier takes are live, as far as is known here.
+    /// Whether there is no channel to be had: they are taken, or reserved here for intents.
     pub(crate) fn is_full(&self, carrier: &CarrierId) -> bool {
         self.lanes().get(carrier).is_some_and(Lane::is_full)
+    }
+
+    /// Whether as many calls as the carrier takes are live, as far as is known here. What is reserved
+    /// does not count: whoever asks may be the one who has it.
+    pub(crate) fn is_taken(&self, carrier: &CarrierId) -> bool {
+        let full = |lane: &Lane| u32::try_from(lane.taken.len()).map_or(true, |n| n >= lane.total);
+        self.lanes().get(carrier).is_some_and(full)
     }
 
     /// How many channels a carrier has, and how many of them are taken; `None` if they are not counted.

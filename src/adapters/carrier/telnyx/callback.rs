@@ -41,7 +41,7 @@ struct Payload {
     result: Option<String>,
     /// Of a call's cost: one part for each leg and service.
     #[serde(default)]
-    cost_parts: Vec<Value>,
+    cost_parts: Option<Value>,
     /// Of a command that ended.
     #[serde(default)]
     status: Option<Value>,
@@ -105,7 +105,7 @@ fn statuses(event: &Event, step: Option<u32>) -> Vec<CallStatus> {
         "call.initiated" => vec![CallStatus::Initiated],
         "call.answered" => vec![CallStatus::Answered],
         "call.hangup" => vec![payload.hangup.status()],
-        "call.cost" => cost(&payload.cost_parts).into_iter().collect(),
+        "call.cost" => cost(payload.cost_parts.as_ref()).into_iter().collect(),
         "call.machine.detection.ended" | "call.machine.premium.detection.ended" => {
             party(record::party(payload.result.as_deref().unwrap_or_default()))
         }
@@ -123,7 +123,7 @@ fn statuses(event: &Event, step: Option<u32>) -> Vec<CallStatus> {
 
 /// What the parts come to; nothing if one of them cannot be read, for a part would be taken for the
 /// whole.
-fn cost(parts: &[Value]) -> Option<CallStatus> {
+fn cost(parts: Option<&Value>) -> Option<CallStatus> {
     let part = |part: &Value| {
         let amount = match part.get("cost")? {
             Value::String(text) => text.clone(),
@@ -132,7 +132,7 @@ fn cost(parts: &[Value]) -> Option<CallStatus> {
         };
         Money::parse(&amount, part.get("currency")?.as_str()?).ok()
     };
-    let parts: Option<Vec<Money>> = parts.iter().map(part).collect();
+    let parts: Option<Vec<Money>> = parts?.as_array()?.iter().map(part).collect();
     let money = Money::sum(parts?).ok().flatten()?;
     Some(CallStatus::Cost { money })
 }

@@ -253,6 +253,26 @@ mod tests {
     }
 
     #[test]
+    fn the_price_is_read_when_it_is_there() {
+        let price = |fields: &str| {
+            let json = format!(r#"{{"sid":"CA1","status":"completed",{fields}}}"#);
+            let call: CallJson = serde_json::from_str(&json).unwrap();
+            call.price().map(|money| money.to_string())
+        };
+        let usd = Some("-0.014 USD".to_owned());
+        assert_eq!(price(r#""price":"-0.01400","price_unit":"USD""#), usd);
+        assert_eq!(price(r#""price":-0.014,"price_unit":"usd""#), usd);
+        for unknown in [
+            r#""price":null,"price_unit":"USD""#,
+            r#""price":"-0.01400","price_unit":null"#,
+            r#""price":"soon","price_unit":"USD""#,
+            r#""price":[],"price_unit":{}"#,
+        ] {
+            assert_eq!(price(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
     fn weak_records_are_read_and_bad_ones_are_not() {
         let weak = record(r#"{"sid":"CA1","status":"on-hold","duration":7,"to":null}"#).unwrap();
         assert_eq!(
