@@ -104,6 +104,7 @@ pub(crate) async fn boot(
         metrics: Metrics::new(),
         settings,
         keys,
+        opt_outs: dialfleet_engine::opt_out::OptOuts::default(),
         dialer,
         stopping: shutdown.stopping(),
     };

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use crate::amd::{Amd, AmdMode};
 use crate::budget::{Budget, Pause};
 use crate::caller_id::{Caps, Presence};
 use crate::flow::Flow;
@@ -138,28 +139,6 @@ pub struct BadOrder {
     pub order: Order,
     /// Where the campaign stood.
     pub state: CampaignState,
-}
-
-/// Answering-machine detection at the carrier.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AmdMode {
-    /// No detection.
-    #[default]
-    Off,
-    /// The call goes on while the carrier listens.
-    Async,
-    /// The call waits in silence for the verdict.
-    Sync,
-}
-
-/// Answering-machine detection of a campaign.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Amd {
-    /// Whether and how.
-    #[serde(default)]
-    pub mode: AmdMode,
 }
 
 /// A lowered limit that is still forgiven for a moment (see [`LIMIT_GRACE`]).

@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::{Campaign, CampaignState};
+use crate::flow::session::Lacking;
+use crate::flow::{Flow, Grain, Program, Script};
 use crate::lead::Lead;
 use crate::schedule::Opening;
 use crate::time::Timestamp;
@@ -32,6 +34,8 @@ pub enum Why {
     PhoneBusy,
     /// No carrier takes calls to this person now.
     NoCarrier,
+    /// The lead lacks a variable that the flow says, or has one that makes it unusable.
+    MissingVariable,
 }
 
 impl Why {
@@ -45,6 +49,7 @@ impl Why {
             Self::DoNotCall => "do_not_call",
             Self::PhoneBusy => "phone_busy",
             Self::NoCarrier => "no_carrier",
+            Self::MissingVariable => "missing_variable",
         }
     }
 }
@@ -70,6 +75,13 @@ pub enum Verdict {
     Closed,
 }
 
+/// What `lead` lacks to be told what `flow` says.
+#[must_use]
+pub fn lacking(flow: &Flow, lead: &Lead) -> Option<Lacking> {
+    let script = Script::new(Program::of(flow), &lead.vars, &lead.phone, Grain::Document);
+    script.check(flow).err()
+}
+
 /// May `lead` be called now?
 #[must_use]
 pub fn gate(campaign: &Campaign, lead: &Lead, facts: Facts, now: Timestamp) -> Verdict {
@@ -84,6 +96,12 @@ pub fn gate(campaign: &Campaign, lead: &Lead, facts: Facts, now: Timestamp) -> V
     if facts.do_not_call {
         return Verdict::Refuse {
             why: Why::DoNotCall,
+        };
+    }
+    // Nobody is called with half a sentence.
+    if campaign.flow.is_templated() && lacking(&campaign.flow, lead).is_some() {
+        return Verdict::Refuse {
+            why: Why::MissingVariable,
         };
     }
     let Some(schedule) = &campaign.schedule else {

@@ -5,6 +5,7 @@
 //! queues and over HTTP has types of its own.
 #![warn(missing_docs, clippy::wildcard_enum_match_arm)]
 
+pub mod amd;
 pub mod breaker;
 pub mod budget;
 pub mod call;

@@ -119,6 +119,8 @@ const fn delivered(outcome: Outcome) -> Option<bool> {
         Outcome::HumanConnected
         | Outcome::Answered
         | Outcome::MachineHangup
+        | Outcome::VoicemailLeft
+        | Outcome::CallScreened
         | Outcome::Fax
         | Outcome::NoAnswer
         | Outcome::Busy

@@ -166,6 +166,9 @@ const fn default_rule(outcome: Outcome) -> (&'static [u32], u32) {
         Outcome::Busy => (&[15 * MIN, 30 * MIN, 60 * MIN], 3),
         Outcome::NoAnswer => (&[4 * HOUR, 24 * HOUR], 5),
         Outcome::MachineHangup => (&[4 * HOUR, 24 * HOUR], 4),
+        // A message a day at most, and two in all.
+        Outcome::VoicemailLeft => (&[24 * HOUR, 72 * HOUR], 1),
+        Outcome::CallScreened => (&[4 * HOUR, 24 * HOUR], 2),
         Outcome::Rejected => (&[24 * HOUR, 72 * HOUR], 2),
         Outcome::BlockedAnalytics => (&[4 * HOUR, 24 * HOUR], 2),
         Outcome::Unreachable => (&[2 * HOUR, 6 * HOUR, 24 * HOUR], 4),

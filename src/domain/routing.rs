@@ -125,19 +125,27 @@ impl<'a> Question<'a> {
 }
 
 /// What a campaign's calls need of their carrier.
-fn needs(campaign: &Campaign) -> Vec<Feature> {
+#[must_use]
+pub fn needs(campaign: &Campaign) -> Vec<Feature> {
     let mut needs = Vec::new();
     match campaign.amd.mode {
         AmdMode::Off => {}
         AmdMode::Async => needs.push(Feature::AsyncAmd),
         AmdMode::Sync => needs.push(Feature::SyncAmd),
     }
-    for step in &campaign.flow.steps {
-        match step {
-            Step::Say { .. } => needs.push(Feature::Say),
-            Step::Pause { .. } | Step::Hangup => {}
-        }
-    }
+    campaign.flow.each_step(&mut |step| match step {
+        Step::Say { .. } | Step::OptOut { .. } => needs.push(Feature::Say),
+        Step::Gather { .. } | Step::Menu { .. } => needs.push(Feature::Gather),
+        Step::Play { .. } => needs.push(Feature::Play),
+        Step::Record { .. } => needs.push(Feature::Record),
+        Step::Stream { .. } => needs.push(Feature::Stream),
+        Step::Transfer { .. } => needs.push(Feature::Transfer),
+        Step::Pause { .. }
+        | Step::Set { .. }
+        | Step::Branch { .. }
+        | Step::Voicemail
+        | Step::Hangup => {}
+    });
     needs.sort_unstable();
     needs.dedup();
     needs

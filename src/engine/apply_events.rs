@@ -8,9 +8,9 @@ use dialfleet_domain::time::Timestamp;
 
 use crate::fleet::Fleet;
 use crate::message::CallEventMessage;
-use crate::port::carrier::{CallStatus, CommandStyle};
+use crate::port::carrier::CallStatus;
 use crate::port::store::{Answer, Callback, Cas, Inserted, SaveAttempt};
-use crate::todo;
+use crate::{talk, todo};
 
 /// Applies a batch of verified callbacks. Idempotent: a callback that was stored before is applied
 /// again all the same, because whoever stored it may have died right after.
@@ -147,7 +147,7 @@ pub(crate) fn apply_status(
     now: Timestamp,
 ) -> Verdict {
     let Some(event) = event_of(call_id, status) else {
-        return told(attempt, call_id, status, now);
+        return talk::step_ended(attempt, call_id, status, now);
     };
     let current = attempt.current_leg().map(|(k, _)| k);
     let named = attempt.legs.get(usize::from(leg));
@@ -163,9 +163,7 @@ pub(crate) fn apply_status(
         fleet.metrics.violation("double_dial");
         tracing::error!(attempt = %attempt.id, call = %call_id, "a second call for one request");
     }
-    if verdict == Verdict::Go(CallState::Answered) && is_commanded(fleet, attempt) {
-        attempt.next_step(call_id, 0, now);
-    }
+    let verdict = talk::follow(fleet, attempt, (call_id, status), verdict, now);
     if matches!(
         verdict,
         Verdict::Go(CallState::Ringing | CallState::Answered)
@@ -182,41 +180,17 @@ pub(crate) fn apply_status(
     verdict
 }
 
-/// Whether the carrier of the current leg waits to be told what to do after the answer.
-fn is_commanded(fleet: &Fleet, attempt: &Attempt) -> bool {
-    let carrier = attempt.current_leg().map(|(_, leg)| &leg.carrier);
-    carrier
-        .and_then(|id| fleet.carriers.get(id))
-        .is_some_and(|c| c.profile().capabilities.commands == CommandStyle::Commands)
-}
-
-/// What does not move the call.
-fn told(
-    attempt: &mut Attempt,
-    call_id: &CarrierCallId,
-    status: CallStatus,
-    now: Timestamp,
-) -> Verdict {
-    match status {
-        CallStatus::Cost { money } => attempt.priced(call_id, (money, true), now),
-        CallStatus::StepEnded { step } => attempt.next_step(call_id, step.saturating_add(1), now),
-        CallStatus::Initiated
-        | CallStatus::Ringing
-        | CallStatus::Answered
-        | CallStatus::Party { .. }
-        | CallStatus::Ended { .. } => Verdict::Ignore,
-    }
-}
-
 /// `None` for what does not move the call.
 fn event_of(call_id: &CarrierCallId, status: CallStatus) -> Option<CallEvent> {
     let call_id = call_id.clone();
     Some(match status {
-        CallStatus::StepEnded { .. } | CallStatus::Cost { .. } => return None,
+        CallStatus::StepEnded { .. } | CallStatus::OptedOut | CallStatus::Cost { .. } => {
+            return None;
+        }
         CallStatus::Initiated => CallEvent::Initiated { call_id },
         CallStatus::Ringing => CallEvent::Ringing { call_id },
         CallStatus::Answered => CallEvent::Answered { call_id },
-        CallStatus::Party { party } => CallEvent::PartyDetected(party),
+        CallStatus::Party { party, .. } => CallEvent::PartyDetected(party),
         CallStatus::Ended {
             ending,
             duration_s,

@@ -114,6 +114,10 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
         if fleet.stopping.is_cancelled() {
             return Ok(Filled::Stopping);
         }
+        // Somebody may be dialed again who has just said no.
+        if !fleet.opt_outs.is_empty() {
+            return Ok(Filled::StoreOut);
+        }
         if !campaign.state.may_dial() || fill.slot >= campaign.limit {
             return Ok(Filled::Closed);
         }
@@ -129,6 +133,15 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
             if campaign.former_limit.is_some() && live >= campaign.limit {
                 return Ok(Filled::Closed);
             }
+        }
+        let now = fleet.clock.now();
+        let anybody = choose_for_anybody(fleet, &campaign);
+        if anybody.chain.is_empty() {
+            // Nobody can be called, so no lead is taken for it.
+            let again = again_at(&anybody, now);
+            fleet.store.wake(&[(campaign.id, again)]).await?;
+            tracing::debug!(campaign = %fill.campaign, why = %anybody.why, "no carrier");
+            return Ok(Filled::NoCarrier);
         }
         let Some(lead) = pick(fleet, &campaign).await? else {
             plan::rest(fleet, &campaign).await?;
@@ -169,7 +182,19 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
             }
             Some(IntentAnswer::AttemptExists) => todo::catch_up(fleet, &lead.id).await?,
             Some(IntentAnswer::SlotBusy) => {
-                give_up(fleet, campaign, &lead, fleet.clock.now()).await?;
+                let now = fleet.clock.now();
+                if fleet
+                    .store
+                    .next_due(&campaign.id)
+                    .await?
+                    .is_some_and(|due| due <= now)
+                {
+                    // There was another lead all the time, so nobody saw none: no look at the campaign, which
+                    // would offer slots that are being filled and so end here again.
+                    release(fleet, &lead, LeadState::Ready, None, None).await?;
+                } else {
+                    give_up(fleet, campaign, &lead, now).await?;
+                }
                 return Ok(Filled::SlotBusy);
             }
             Some(IntentAnswer::PhoneBusy) => {
@@ -241,7 +266,7 @@ async fn dial(
     loop {
         let read_at = fleet.clock.uptime();
         let go = match recheck(fleet, &attempt, fill.slot).await {
-            Ok(Ok(campaign)) => Ok(campaign),
+            Ok(Ok(facts)) => Ok(facts),
             Ok(Err(why)) => Err(why),
             // Without fresh facts nothing is sent; the sweeper settles the row if we cannot.
             Err(error) => {
@@ -256,15 +281,21 @@ async fn dial(
         let Some(carrier) = fleet.carriers.get(&current.carrier) else {
             return withdrawn(fleet, attempt, Withdrawal::NoCarrier, sent).await;
         };
-        let campaign = match go {
-            Ok(campaign) => campaign,
+        let (campaign, lead) = match go {
+            Ok(facts) => facts,
             Err(why) => return withdrawn(fleet, attempt, why, sent).await,
         };
         debug_assert!(
             attempt.is_mine(&nonce),
             "only the holder of the nonce may send"
         );
-        let request = request(fleet, &campaign, &attempt, leg, &current, carrier.as_ref());
+        let request = request(
+            fleet,
+            (&campaign, &lead),
+            &attempt,
+            (leg, &current),
+            carrier.as_ref(),
+        );
         // The carrier's rhythm.
         let paced = match held.token.take() {
             Some(token) => tokio::select! {
@@ -279,7 +310,7 @@ async fn dial(
         if fleet.stopping.is_cancelled() {
             return withdrawn(fleet, attempt, Withdrawal::Shutdown, sent).await;
         }
-        if paced.is_err() {
+        if paced.is_err() || !fleet.opt_outs.is_empty() {
             return withdrawn(fleet, attempt, Withdrawal::FenceLate, sent).await;
         }
         let late = now.saturating_sub(read_at) > FENCE || now.saturating_sub(intent_at) > LEG_FENCE;
@@ -330,7 +361,7 @@ async fn recheck(
     fleet: &Fleet,
     attempt: &Attempt,
     slot: u32,
-) -> Answer<Result<Campaign, Withdrawal>> {
+) -> Answer<Result<(Campaign, Lead), Withdrawal>> {
     let (campaign, lead, listed) = futures_util::future::try_join3(
         fleet.campaign(&attempt.campaign),
         fleet.store.leads(std::slice::from_ref(&attempt.lead)),
@@ -341,7 +372,7 @@ async fn recheck(
         return Ok(Err(Withdrawal::CampaignChanged));
     };
     if lacks(Part::Recheck) {
-        return Ok(Ok(campaign));
+        return Ok(Ok((campaign, lead)));
     }
     if !campaign.state.may_dial() || slot >= campaign.limit {
         return Ok(Err(Withdrawal::CampaignChanged));
@@ -354,7 +385,7 @@ async fn recheck(
         return Ok(Err(Withdrawal::GateClosed));
     }
     match gate(&campaign, &lead, listed, fleet.clock.now()) {
-        gate::Verdict::Allow => Ok(Ok(campaign)),
+        gate::Verdict::Allow => Ok(Ok((campaign, lead))),
         gate::Verdict::Closed => Ok(Err(Withdrawal::CampaignChanged)),
         gate::Verdict::Defer { why, .. } | gate::Verdict::Refuse { why } => {
             fleet.metrics.gate(why.name());

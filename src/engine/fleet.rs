@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dialer::Dialer;
 use crate::message::{FillSlot, Payload};
+use crate::opt_out::OptOuts;
 use crate::pace::Pace;
 use crate::port::store::{Answer, Cas, SaveAttempt};
 use crate::port::{Carrier, Entropy, Queue, Store};
@@ -67,6 +68,8 @@ pub struct Fleet {
     pub pace: Pace,
     /// What is known about the carriers.
     pub routes: Routes,
+    /// Opt-outs that wait to be written; while any does, nobody is dialed here.
+    pub opt_outs: OptOuts,
     /// The slots waiting for a token here; `None` in a process without the role `dial`.
     pub dialer: Option<Dialer>,
     /// Cancelled when this process is to stop: nothing new is begun after that.

@@ -2,14 +2,14 @@
 //! do-not-call list.
 
 use dialfleet_domain::budget::Budget;
-use dialfleet_domain::call::CallState;
+use dialfleet_domain::call::{Attempt, CallState};
 use dialfleet_domain::caller_id::{Caps, Presence};
 use dialfleet_domain::campaign::{
     Amd, BadOrder, Campaign, CampaignState, DEFAULT_CONCURRENCY, FormerLimit, LIMIT_GRACE,
     MAX_CONCURRENCY, Order,
 };
-use dialfleet_domain::flow::Flow;
-use dialfleet_domain::id::{CampaignId, CarrierId, TenantId};
+use dialfleet_domain::flow::{Fault, Flow};
+use dialfleet_domain::id::{AttemptId, CampaignId, CarrierId, TenantId};
 use dialfleet_domain::phone::{E164, Region};
 use dialfleet_domain::retry::RetryPolicy;
 use dialfleet_domain::routing::Policy;
@@ -21,10 +21,14 @@ use thiserror::Error;
 use crate::fleet::Fleet;
 use crate::message::Control;
 use crate::port::store::{CampaignChange, DoNotCall, StoreError};
+use crate::preflight::preflight;
 use crate::todo;
 
 /// Turns of a compare-and-set against other managers.
 const TRIES: usize = 20;
+
+/// The source of an entry that a person made by a key.
+pub(crate) const BY_KEY: &str = "key";
 
 /// A campaign as its manager describes it. Also the form of a campaign file (TOML).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +111,17 @@ pub enum OrderError {
         /// What is wrong.
         why: String,
     },
+    /// The flow is not one that can be played.
+    #[error("flow: {}", .0.iter().map(Fault::to_string).collect::<Vec<_>>().join("; "))]
+    Flow(Vec<Fault>),
+    /// It cannot be started as it is.
+    #[error("{why}")]
+    Unready {
+        /// A stable code.
+        code: &'static str,
+        /// What stands in the way, and what to do about it.
+        why: String,
+    },
     /// The order makes no sense now.
     #[error(transparent)]
     State(#[from] BadOrder),
@@ -179,7 +194,9 @@ fn check(fleet: &Fleet, new: &NewCampaign) -> Result<(), OrderError> {
     within("weight", new.weight, 1, 100)?;
     within("ring_timeout_s", new.ring_timeout_s, 5, 120)?;
     within("max_duration_s", new.max_duration_s, 10, 14_400)?;
-    new.flow.check().or_else(|why| invalid("flow", why))?;
+    new.flow.check().map_err(OrderError::Flow)?;
+    let amd = new.amd.check(&new.flow);
+    amd.or_else(|why| invalid("amd", why))?;
     let routing = new.routing.check();
     routing.or_else(|why| invalid("routing", why.to_string()))?;
     let caps = new.caps.check();
@@ -226,9 +243,34 @@ pub async fn order(
     id: &CampaignId,
     order: Order,
 ) -> Result<Campaign, OrderError> {
+    give(fleet, tenant, id, order, false).await
+}
+
+/// Starts a campaign although leads of it lack what its flow says: they are left out.
+///
+/// # Errors
+/// See [`OrderError`].
+pub async fn start_incomplete(
+    fleet: &Fleet,
+    tenant: &TenantId,
+    id: &CampaignId,
+) -> Result<Campaign, OrderError> {
+    give(fleet, tenant, id, Order::Start, true).await
+}
+
+async fn give(
+    fleet: &Fleet,
+    tenant: &TenantId,
+    id: &CampaignId,
+    order: Order,
+    incomplete: bool,
+) -> Result<Campaign, OrderError> {
     for _ in 0..TRIES {
         let campaign = read(fleet, tenant, id).await?;
         let next = order.apply(campaign.state)?;
+        if order == Order::Start {
+            preflight(fleet, &campaign, incomplete).await?;
+        }
         let now = fleet.clock.now();
         let wake = matches!(next, CampaignState::Running | CampaignState::Draining).then_some(now);
         let change = CampaignChange {
@@ -389,6 +431,22 @@ pub async fn add_do_not_call(
     phones: &[E164],
     source: &str,
 ) -> Result<(), StoreError> {
+    list(fleet, tenant, phones, source, None).await
+}
+
+/// The same for the person on this call, which goes on: it says so.
+pub(crate) async fn opt_out(fleet: &Fleet, attempt: &Attempt) -> Result<(), StoreError> {
+    let phones = std::slice::from_ref(&attempt.phone);
+    list(fleet, &attempt.tenant, phones, BY_KEY, Some(&attempt.id)).await
+}
+
+async fn list(
+    fleet: &Fleet,
+    tenant: &TenantId,
+    phones: &[E164],
+    source: &str,
+    spared: Option<&AttemptId>,
+) -> Result<(), StoreError> {
     let at = fleet.clock.now();
     let entries: Vec<DoNotCall> = phones
         .iter()
@@ -408,7 +466,8 @@ pub async fn add_do_not_call(
         if let Err(error) = fleet.queue.broadcast(control.encode()).await {
             tracing::warn!(%error, "an opt-out was not broadcast; every worker reads the list before each call");
         }
-        for attempt in fleet.store.live_by_phone(tenant, phone).await? {
+        let live = fleet.store.live_by_phone(tenant, phone).await?;
+        for attempt in live.into_iter().filter(|a| Some(&a.id) != spared) {
             todo::hang_up(fleet, attempt).await?;
         }
     }

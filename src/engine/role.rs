@@ -16,7 +16,7 @@ use crate::ingest::{Ingested, ingest};
 use crate::message::{self, CallEventMessage, FillSlot, LeadBatch, Payload};
 use crate::port::queue::{Consumer, Delivery, Topic};
 use crate::port::store::{Answer, Cas, StoreError};
-use crate::{audit, compare, pace, plan, routes, sweep};
+use crate::{audit, compare, opt_out, pace, plan, routes, sweep};
 
 /// Unsettled deliveries at most, per queue.
 const PREFETCH: u16 = 64;
@@ -118,7 +118,8 @@ pub async fn run(fleet: &Fleet, role: Role) {
 /// What a process without roles does besides answering: keeps its time by the store's, and shares
 /// what it learns about the carriers.
 pub async fn keep_time(fleet: &Fleet) {
-    futures_util::future::join(look_around(fleet), routes::keep(fleet)).await;
+    let opt_outs = opt_out::write(fleet);
+    futures_util::future::join3(look_around(fleet), routes::keep(fleet), opt_outs).await;
 }
 
 async fn look_around(fleet: &Fleet) {
@@ -150,7 +151,8 @@ async fn know_time(fleet: &Fleet) -> bool {
 /// Says every few seconds that this process is alive, and shares what it learns about the carriers.
 /// While the clock is wrong, dialing is held.
 pub async fn heartbeat(fleet: &Fleet, roles: &[Role]) {
-    futures_util::future::join(beat(fleet, roles), routes::keep(fleet)).await;
+    let opt_outs = opt_out::write(fleet);
+    futures_util::future::join3(beat(fleet, roles), routes::keep(fleet), opt_outs).await;
 }
 
 async fn beat(fleet: &Fleet, roles: &[Role]) {

@@ -217,6 +217,13 @@ async fn ask(fleet: &Fleet, attempt: Attempt, now: Timestamp) -> Answer<()> {
         next = attempt.hard_end;
         attempt
     };
+    if let Some(by) = attempt.message_by {
+        if by <= now {
+            tracing::warn!(attempt = %attempt.id, "a message takes longer than it may: hanging up");
+            return todo::hang_up(fleet, attempt).await;
+        }
+        next = next.min(by);
+    }
     if now >= attempt.hard_end {
         return end_by_force(fleet, attempt, carrier, &call_id, now).await;
     }

@@ -4,15 +4,17 @@
 use std::time::Duration;
 
 use dialfleet_domain::call::{Attempt, CallState, Todo, Verdict};
-use dialfleet_domain::id::{AttemptId, CarrierCallId, CarrierId, LeadId};
+use dialfleet_domain::id::{AttemptId, LeadId};
 use dialfleet_domain::lead::LeadState;
 use dialfleet_domain::time::Timestamp;
+use futures_util::future::BoxFuture;
 
 use crate::fleet::Fleet;
 use crate::message::FillSlot;
-use crate::port::carrier::{CarrierError, StepRequest};
+use crate::port::carrier::CarrierError;
 use crate::port::store::{Answer, Cas, SaveAttempt};
 use crate::routes::channels::{self, Taken};
+use crate::talk;
 
 /// Tries to take a slot back before the command is put off.
 const SLOT_TRIES: usize = 5;
@@ -89,7 +91,14 @@ async fn run(
             carrier,
             call_id,
             step,
-        } => perform(fleet, attempt, (carrier, call_id), *step).await,
+        } => talk::perform(fleet, attempt, (carrier, call_id), *step).await,
+        Todo::Hear {
+            call_id,
+            turn,
+            input,
+        } => talk::hear(fleet, attempt, call_id, (*turn, *input)).await,
+        Todo::Judge => talk::judge(fleet, attempt).await,
+        Todo::OptOut => talk::opt_out(fleet, attempt).await,
         Todo::HangUp { carrier, call_id } => {
             let Some(port) = fleet.carriers.get(carrier) else {
                 tracing::error!(%carrier, call = %call_id, "cannot hang up: this process does not know the carrier");
@@ -105,48 +114,6 @@ async fn run(
                     Ok(false)
                 }
             }
-        }
-    }
-}
-
-/// Has a step of the flow done, as the campaign has it now. What the carrier does not take is tried
-/// again while the call lasts.
-async fn perform(
-    fleet: &Fleet,
-    attempt: &Attempt,
-    (carrier, call_id): (&CarrierId, &CarrierCallId),
-    step: u32,
-) -> Answer<bool> {
-    let leg = attempt
-        .current_leg()
-        .filter(|(_, leg)| leg.call_id.as_ref() == Some(call_id));
-    let Some((leg, current)) = leg.filter(|_| attempt.state == CallState::Answered) else {
-        return Ok(true);
-    };
-    let Some(port) = fleet.carriers.get(carrier) else {
-        tracing::error!(%carrier, call = %call_id, "cannot go on with a call: this process does not know the carrier");
-        return Ok(false);
-    };
-    let Some(campaign) = fleet.campaign(&attempt.campaign).await? else {
-        return Ok(true);
-    };
-    let request = StepRequest {
-        attempt: attempt.id.clone(),
-        leg,
-        call_id: call_id.clone(),
-        to: attempt.phone.clone(),
-        from: current.from.clone(),
-        step,
-        flow: campaign.flow,
-    };
-    match port.perform(&request).await {
-        Ok(())
-        | Err(CarrierError::AlreadyEnded | CarrierError::NotFound | CarrierError::Unsupported) => {
-            Ok(true)
-        }
-        Err(error @ (CarrierError::Unauthorized(_) | CarrierError::Unavailable(_))) => {
-            tracing::error!(%error, %carrier, call = %call_id, step, "a step of a call could not be commanded; trying again");
-            Ok(false)
         }
     }
 }
@@ -264,10 +231,14 @@ async fn project(fleet: &Fleet, attempt: &Attempt) -> Answer<()> {
             == Some(&Cas::Won)
         {
             fleet.metrics.call_ended(projection.outcome.name());
-            // The last one to finish lets the campaign finish.
+            let next = fleet.store.next_due(&campaign.id).await?;
             let due = match projection.state {
+                // Whoever takes the lead before it looks again after that one; a campaign with plenty of
+                // leads would be planned for each of its retries otherwise.
+                LeadState::Ready if next.is_some_and(|next| next < projection.due_at) => None,
                 LeadState::Ready => Some(projection.due_at),
-                _ if fleet.store.next_due(&campaign.id).await?.is_none() => Some(now),
+                // The last one to finish lets the campaign finish.
+                _ if next.is_none() => Some(now),
                 LeadState::Claimed | LeadState::Done | LeadState::Suppressed => None,
             };
             if let Some(due) = due {
@@ -288,10 +259,14 @@ pub(crate) async fn catch_up(fleet: &Fleet, lead: &LeadId) -> Answer<()> {
 }
 
 /// Asks for an attempt's call to be ended, durably, and tries at once.
-pub(crate) async fn hang_up(fleet: &Fleet, attempt: Attempt) -> Answer<()> {
-    let now = fleet.clock.now();
-    if let Some((attempt, Verdict::Note)) = fleet.amend(attempt, |a| a.ask_hang_up(now)).await? {
-        execute(fleet, attempt, None).await;
-    }
-    Ok(())
+pub(crate) fn hang_up(fleet: &Fleet, attempt: Attempt) -> BoxFuture<'_, Answer<()>> {
+    // Boxed: an opt-out is a command itself, and ends other calls.
+    Box::pin(async move {
+        let now = fleet.clock.now();
+        let asked = fleet.amend(attempt, |a| a.ask_hang_up(now)).await?;
+        if let Some((attempt, Verdict::Note)) = asked {
+            execute(fleet, attempt, None).await;
+        }
+        Ok(())
+    })
 }

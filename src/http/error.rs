@@ -194,6 +194,17 @@ impl From<OrderError> for ApiError {
             OrderError::Invalid { field, why } => {
                 Self::invalid(format!("/{field}"), "bad_value", why)
             }
+            OrderError::Flow(faults) => Self::Invalid(
+                faults
+                    .into_iter()
+                    .map(|fault| FieldError {
+                        pointer: format!("/flow{}", fault.pointer),
+                        code: "bad_flow",
+                        detail: format!("{} ({})", fault.reason, fault.fix),
+                    })
+                    .collect(),
+            ),
+            OrderError::Unready { code, why } => Self::Conflict { code, detail: why },
             OrderError::State(bad) => Self::Conflict {
                 code: "wrong_state",
                 detail: bad.to_string(),

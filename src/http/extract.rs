@@ -132,7 +132,17 @@ fn field_error(path: &serde_path_to_error::Path, error: &serde_json::Error) -> A
         pointer.push('/');
         pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
     }
-    let detail = error.to_string();
+    let mut detail = error.to_string();
+    // A flow's errors say where in it they are.
+    if let Some((place, why)) = detail
+        .strip_prefix("at /")
+        .and_then(|rest| rest.split_once(": "))
+    {
+        if !place.is_empty() {
+            pointer = format!("{}/{place}", pointer.trim_end_matches('/'));
+        }
+        detail = why.to_owned();
+    }
     let named = |prefix: &str| {
         let rest = detail.strip_prefix(prefix)?;
         rest.split('`').next().map(str::to_owned)

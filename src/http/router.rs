@@ -63,9 +63,11 @@ GET              /v1/carriers/explain         ?to= &campaign= &without=
 pub fn router(state: ApiState) -> Router {
     let quick = TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT);
     let hook = "/webhooks/{kind}/{carrier}/{attempt}/{leg}/{token}";
+    let flow = "/webhooks/{kind}/{carrier}/{attempt}/{leg}/{token}/flow";
     let all = Router::new()
         .route("/", get(async || INDEX))
         .route(hook, post(webhook::take).layer(quick))
+        .route(flow, post(webhook::converse).layer(quick))
         .nest("/v1", v1(&state))
         .with_state(state.clone())
         .merge(probes(state.fleet.clone(), state.readiness.clone()));

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use dialfleet_engine::converse::{self, Place};
 use dialfleet_engine::port::carrier::RawCallback;
 use dialfleet_engine::receive::{Address, receive};
 
@@ -22,16 +25,7 @@ pub(crate) async fn take(
     Path((kind, carrier, attempt, leg, token)): Path<(String, String, String, String, String)>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
-    let (parts, body) = request.into_parts();
-    let body = read_body(&parts.headers, body, MAX_CALLBACK).await?;
-    // Signatures cover the address as the carrier wrote it: nothing may be decoded and encoded again.
-    let target = parts.uri.path_and_query().map_or("/", |p| p.as_str());
-    let raw = RawCallback {
-        url: format!("{}{target}", app.fleet.settings.public_url),
-        headers: texts(&parts.headers),
-        peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
-        body,
-    };
+    let raw = read(&app, request).await?;
     let address = Address {
         kind: &kind,
         carrier: &carrier,
@@ -41,6 +35,53 @@ pub(crate) async fn take(
     };
     receive(&app.fleet, address, &raw).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /webhooks/{kind}/{carrier}/{attempt}/{leg}/{token}/flow?t=`: what the call does next, as the
+/// carrier reads it; 403, 404 or 400 if the question is not genuine.
+pub(crate) async fn converse(
+    State(app): State<ApiState>,
+    Path((kind, carrier, attempt, leg, token)): Path<(String, String, String, String, String)>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let raw = read(&app, request).await?;
+    let address = Address {
+        kind: &kind,
+        carrier: &carrier,
+        attempt: &attempt,
+        leg: &leg,
+        token: &token,
+    };
+    let page = converse::converse(&app.fleet, address, &place(&raw.url), &raw).await?;
+    Ok(([(CONTENT_TYPE, page.content_type)], page.body).into_response())
+}
+
+/// What the query says; of a genuine question it is as we wrote it.
+fn place(url: &str) -> Place {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let mut place = Place::default();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match name.as_ref() {
+            "t" => place.turn = value.parse().unwrap_or(u32::MAX),
+            "l" => place.language = Some(value.into_owned()),
+            "o" => place.opt_out = value.into_owned(),
+            _ => {}
+        }
+    }
+    place
+}
+
+async fn read(app: &ApiState, request: Request) -> Result<RawCallback, ApiError> {
+    let (parts, body) = request.into_parts();
+    let body = read_body(&parts.headers, body, MAX_CALLBACK).await?;
+    // Signatures cover the address as the carrier wrote it: nothing may be decoded and encoded again.
+    let target = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    Ok(RawCallback {
+        url: format!("{}{target}", app.fleet.settings.public_url),
+        headers: texts(&parts.headers),
+        peer: parts.extensions.get::<Peer>().map(|peer| peer.0),
+        body,
+    })
 }
 
 /// Header names are in lower case already; a repeated one is joined, as RFC 9110 has it, and one

@@ -69,6 +69,7 @@ struct Inner {
     calls_ended: Counter<u64>,
     lead_rows: Counter<u64>,
     gate: Counter<u64>,
+    flows: Counter<u64>,
     sweeps: Counter<u64>,
     violations: Counter<u64>,
     zombies: Counter<u64>,
@@ -123,6 +124,11 @@ impl Metrics {
                 &m,
                 "dialfleet_lead_rows_total",
                 "Imported rows by result: accepted, duplicate, rejected.",
+            ),
+            flows: total(
+                &m,
+                "dialfleet_flow_events_total",
+                "What happened on answered calls: opted_out, opted_out_late, machine_hung_up, human_after_all, failed (apologised).",
             ),
             gate: total(
                 &m,
@@ -255,6 +261,11 @@ impl Metrics {
     /// The compliance gate decided.
     pub fn gate(&self, verdict: &'static str) {
         self.inner.gate.add(1, &[KeyValue::new("verdict", verdict)]);
+    }
+
+    /// Something worth counting happened on an answered call.
+    pub fn flow(&self, event: &'static str) {
+        self.inner.flows.add(1, &[KeyValue::new("event", event)]);
     }
 
     /// A repair loop did something.

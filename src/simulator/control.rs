@@ -1,8 +1,10 @@
 //! `/_sim`: what a test or a developer asks of the simulator itself. Open to anybody who can reach
 //! the port; the simulator is not meant to be reachable from outside.
 //!
-//! `GET ledger` · `GET calls` (newest first, `?limit=`) · `GET faults` · `POST faults` (JSON of
-//! [`Faults`], replaces all; both with `?carrier=` for one account's own) · `POST scripts` (`{"+1555…": {"kind": "busy"}}`) · `POST reset`.
+//! `GET ledger` · `GET calls` (newest first, `?limit=`) · `GET heard?phone=%2B1555…` (a list for each of
+//! its calls, oldest first, of what was heard and done on it) · `GET faults` · `POST faults` (JSON of
+//! [`Faults`], replaces all; both with `?carrier=` for one account's own) · `POST scripts` (`{"+1555…": {"kind": "busy"}}`
+//! or `{"kind": "person", "ring_ms": 3000, "person": {"who": "human", "keys": ["1"]}}`) · `POST reset`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ pub(crate) fn router(control: Control) -> Router {
     Router::new()
         .route("/_sim/ledger", get(ledger))
         .route("/_sim/calls", get(calls))
+        .route("/_sim/heard", get(heard))
         .route("/_sim/faults", get(faults).post(set_faults))
         .route("/_sim/scripts", post(set_scripts))
         .route("/_sim/reset", post(reset))
@@ -104,4 +107,13 @@ async fn reset(State(control): State<Control>) -> StatusCode {
     control.network.reset();
     control.faults.set(Faults::default());
     StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct Whose {
+    phone: String,
+}
+
+async fn heard(State(control): State<Control>, Query(whose): Query<Whose>) -> Json<Value> {
+    Json(json!(control.network.heard_by(&whose.phone)))
 }

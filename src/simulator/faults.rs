@@ -54,6 +54,30 @@ pub struct Faults {
     pub read_500: f64,
     /// Calls younger than this are missing from lists (they are eventually consistent).
     pub list_lag_ms: u64,
+    /// A recording is not found for so long after it was said to be complete.
+    pub media_late_ms: u64,
+    /// A request for a recording is answered 500.
+    pub media_500: f64,
+    /// The connection is reset before the end of a recording.
+    pub media_truncated: f64,
+    /// A request for a recording is answered with a redirect, to an address that refuses requests
+    /// with credentials.
+    pub media_redirected: f64,
+    /// The addresses of a recording in a webhook have expired when they arrive.
+    pub media_expired: f64,
+}
+
+/// What becomes of one request for a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaFault {
+    /// Nothing special.
+    None,
+    /// 500.
+    Error,
+    /// Reset; the number picks the byte.
+    Truncated(u64),
+    /// Redirected.
+    Redirected,
 }
 
 /// What becomes of one create request, apart from slowness.
@@ -225,6 +249,44 @@ impl FaultPlan {
     pub fn read_fails(&self, carrier: &str, key: &str, nth: u64) -> bool {
         let probability = self.lock().of(carrier).read_500;
         self.dice.hits(probability, "read-500", key, nth)
+    }
+
+    /// The fate of the `nth` request for the recording `id`.
+    #[must_use]
+    pub fn media(&self, carrier: &str, phone: &str, id: &str, nth: u64) -> MediaFault {
+        let in_force = self.lock();
+        let f = in_force.of(carrier);
+        let hits =
+            |probability, kind| f.concerns(phone) && self.dice.hits(probability, kind, id, nth);
+        if hits(f.media_500, "media-500") {
+            MediaFault::Error
+        } else if hits(f.media_truncated, "media-truncated") {
+            MediaFault::Truncated(self.dice.roll("media-cut", id, nth))
+        } else if hits(f.media_redirected, "media-redirected") {
+            MediaFault::Redirected
+        } else {
+            MediaFault::None
+        }
+    }
+
+    /// Whether the addresses of the recording `id` arrive expired.
+    #[must_use]
+    pub fn media_expired(&self, carrier: &str, phone: &str, id: &str) -> bool {
+        let in_force = self.lock();
+        let f = in_force.of(carrier);
+        f.concerns(phone) && self.dice.hits(f.media_expired, "media-expired", id, 0)
+    }
+
+    /// How long the recordings of an account are not found after they are complete.
+    #[must_use]
+    pub fn media_late(&self, carrier: &str, phone: &str) -> Duration {
+        let in_force = self.lock();
+        let f = in_force.of(carrier);
+        Duration::from_millis(if f.concerns(phone) {
+            f.media_late_ms
+        } else {
+            0
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, InForce> {

@@ -8,8 +8,9 @@
 //!
 //! In front of it stand the carriers, [`twilio`], [`telnyx`] and [`sanspbx`]: their interfaces and
 //! callbacks as far as a dialer uses them, with [`Faults`] that can be switched on while it runs.
-//! Any number of accounts share the one network. Deliberately absent: media, and documents (nothing
-//! of a TwiML flow is executed; a call lasts as long as its script says, or until it is hung up).
+//! Any number of accounts share the one network. Once somebody answers, a [`Person`] is on the line:
+//! documents and commands are executed in network time, and the network keeps what was [`Heard`].
+//! Deliberately absent: audio (a text takes as long as it has characters), and WebSockets.
 #![warn(missing_docs)]
 
 mod clock;
@@ -17,15 +18,21 @@ mod control;
 mod courier;
 mod dice;
 mod fuse;
+mod media;
 mod office;
+mod pace;
 mod serve;
+mod takes;
 #[cfg(test)]
 mod tests;
 mod whose;
+mod xml;
 
 pub mod faults;
+pub mod heard;
 pub mod ledger;
 pub mod network;
+pub mod person;
 pub mod sanspbx;
 pub mod script;
 pub mod telnyx;
@@ -33,8 +40,10 @@ pub mod timetable;
 pub mod twilio;
 
 pub use faults::Faults;
+pub use heard::{By, Heard, Sound};
 pub use ledger::{CarrierCount, Ledger, Violation};
 pub use network::{CallView, Dial, HangUp, Network, Placed, Refused, Step};
+pub use person::{After, Person, Who};
 pub use sanspbx::SansPbxAccount;
 pub use script::{Population, Script, Weights};
 pub use serve::{Account, Simulator, SimulatorConfig, StartError};

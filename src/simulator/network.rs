@@ -12,7 +12,9 @@ use std::time::Duration;
 use dialfleet_domain::time::Timestamp;
 
 use crate::dice::Dice;
+use crate::heard::{By, Heard, Sound};
 use crate::ledger::{Books, Ledger};
+use crate::person::Person;
 use crate::script::{Population, Script};
 use crate::timetable::{Amd, CallStatus, Limits, NetEvent, Party, timetable};
 
@@ -108,16 +110,38 @@ pub struct CallView {
     pub duration: Option<Duration>,
     /// Real time it waits, or waited, in the carrier's queue.
     pub queued_for: Duration,
+    /// What detection said, in the carrier's words.
+    pub answered_by: Option<&'static str>,
 }
 
-struct Call {
+pub(crate) struct Call {
     view: CallView,
     answered_at: Option<Timestamp>,
     left: VecDeque<(Timestamp, NetEvent)>,
+    pub(crate) person: Option<Person>,
+    pub(crate) heard: Vec<Heard>,
+    /// We hung up.
+    cut: bool,
+}
+
+impl Call {
+    /// Network milliseconds since the answer.
+    pub(crate) fn since_answer(&self, now: Timestamp, speed: f64) -> Option<u64> {
+        let passed = now.since(self.answered_at?).mul_f64(speed);
+        u64::try_from(passed.as_millis()).ok()
+    }
+
+    fn ended_by(&self, status: CallStatus, duration: Duration) -> Option<By> {
+        (status == CallStatus::Completed).then(|| match self.cut {
+            true => By::Caller,
+            false if duration >= self.view.dial.time_limit => By::TimeLimit,
+            false => By::Callee,
+        })
+    }
 }
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     books: Books,
     calls: BTreeMap<u64, Call>,
     serials: BTreeMap<String, u64>,
@@ -128,6 +152,21 @@ struct State {
     populations: BTreeMap<String, Population>,
     /// When a carrier that queues dials its next call.
     next_slot_at: BTreeMap<String, Timestamp>,
+}
+
+impl State {
+    /// What is fixed for a number.
+    pub(crate) fn script(&self, phone: &str) -> Option<Script> {
+        self.scripts.get(phone).cloned()
+    }
+
+    pub(crate) fn call(&self, call_id: &str) -> Option<&Call> {
+        self.calls.get(self.serials.get(call_id)?)
+    }
+
+    pub(crate) fn call_mut(&mut self, call_id: &str) -> Option<&mut Call> {
+        self.calls.get_mut(self.serials.get(call_id)?)
+    }
 }
 
 /// See the module.
@@ -174,6 +213,10 @@ impl Network {
         self.population.seed
     }
 
+    pub(crate) fn population(&self) -> Population {
+        self.population
+    }
+
     /// Fixes what `phone` does from now on, magic numbers included.
     pub fn set_script(&self, phone: impl Into<String>, script: Script) {
         self.lock().scripts.insert(phone.into(), script);
@@ -199,10 +242,9 @@ impl Network {
         let nth = state.books.nth_call(&dial.to);
         let own = state.populations.get(&dial.carrier).copied();
         let people = own.unwrap_or(self.population);
-        let script = match state.scripts.get(&dial.to) {
-            Some(script) => *script,
-            None => people.script(&dial.to, nth),
-        };
+        let fixed = state.script(&dial.to);
+        let script = fixed.unwrap_or_else(|| people.script(&dial.to, nth));
+        let person = people.person(&script, &dial.to, nth);
         if script == (Script::Invalid { refused: true }) {
             return Err(Refused::InvalidNumber);
         }
@@ -224,7 +266,7 @@ impl Network {
             ring: dial.ring_timeout,
             talk: dial.time_limit,
         };
-        let timeline = timetable(script, limits, self.speed);
+        let timeline = timetable(&script, person.as_ref(), limits, self.speed);
         let serial = state.placed;
         state.placed += 1;
         // The date keeps ids apart from those of an earlier run with the same seed.
@@ -248,6 +290,7 @@ impl Network {
             ended_at: None,
             duration: None,
             queued_for,
+            answered_by: None,
         };
         let left = timeline
             .iter()
@@ -259,6 +302,9 @@ impl Network {
                 view,
                 answered_at: None,
                 left,
+                person,
+                heard: Vec::new(),
+                cut: false,
             },
         );
         Ok(Placed {
@@ -297,6 +343,8 @@ impl Network {
                 view.party = Some(party);
                 state.books.answered(&view.dial.carrier);
                 call.answered_at = Some(now);
+                let sound = Sound::Answered { party };
+                call.heard.push(Heard { at_ms: 0, sound });
             }
             NetEvent::Ended {
                 status,
@@ -308,6 +356,11 @@ impl Network {
                 let talk = call.answered_at.map(|_| duration);
                 state.books.ended(&view.dial, status, talk);
                 state.ended.push_back(serial);
+                if let Some(by) = call.ended_by(status, duration) {
+                    let at_ms = call.since_answer(now, self.speed).unwrap_or_default();
+                    let sound = Sound::HungUp { by };
+                    call.heard.push(Heard { at_ms, sound });
+                }
             }
         }
         while state.ended.len() > KEPT_CALLS {
@@ -343,6 +396,7 @@ impl Network {
                 now.since(at).mul_f64(self.speed),
             ),
         };
+        call.cut = true;
         call.left = VecDeque::from([(
             now,
             NetEvent::Ended {
@@ -354,12 +408,17 @@ impl Network {
         HangUp::Cut
     }
 
+    /// The carrier's detection has a result.
+    pub(crate) fn detected(&self, call_id: &str, answered_by: &'static str) {
+        if let Some(call) = self.lock().call_mut(call_id) {
+            call.view.answered_by = Some(answered_by);
+        }
+    }
+
     /// One call.
     #[must_use]
     pub fn call(&self, call_id: &str) -> Option<CallView> {
-        let state = self.lock();
-        let serial = state.serials.get(call_id)?;
-        state.calls.get(serial).map(|call| call.view.clone())
+        self.lock().call(call_id).map(|call| call.view.clone())
     }
 
     /// Up to `limit` calls that `wanted` accepts, newest first, after skipping `skip` of them; only
@@ -396,7 +455,7 @@ impl Network {
         *self.lock() = State::default();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere must not silence the witness.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use dialfleet_domain::time::Timestamp;
 use tokio::sync::Notify;
@@ -14,7 +15,9 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::faults::{CreateFault, FaultPlan};
 use crate::fuse::Fuse;
+use crate::heard::Sound;
 use crate::network::{CallView, Dial, HangUp, Network, Refused, Step};
+use crate::takes::Takes;
 use crate::timetable::NetEvent;
 
 /// One for the whole simulator.
@@ -26,10 +29,13 @@ pub(crate) struct Office {
     pub(crate) stop: CancellationToken,
     /// See [`crate::SimulatorConfig::forgot`].
     pub(crate) forgot: bool,
+    /// `http://…`: where the simulator itself is.
+    pub(crate) origin: String,
     clock: Clock,
     reads: AtomicU64,
     /// Wakes the task of a call that was hung up.
     wakes: Mutex<BTreeMap<String, Arc<Notify>>>,
+    takes: Mutex<Takes>,
 }
 
 /// Why a create request comes to nothing, or seems to.
@@ -60,6 +66,7 @@ impl Office {
         http: reqwest::Client,
         (tasks, stop): (TaskTracker, CancellationToken),
         forgot: bool,
+        origin: String,
     ) -> Arc<Self> {
         Arc::new(Self {
             network,
@@ -68,14 +75,31 @@ impl Office {
             tasks,
             stop,
             forgot,
+            origin,
             clock: Clock::start(),
             reads: AtomicU64::new(0),
             wakes: Mutex::default(),
+            takes: Mutex::default(),
         })
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Every recording of every account.
+    pub(crate) fn takes(&self) -> MutexGuard<'_, Takes> {
+        self.takes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what is heard on a call from now on; see [`Network::hear`].
+    pub(crate) fn hear(&self, call_id: &str, sound: Sound) -> Option<usize> {
+        self.network.hear(call_id, sound, self.now())
+    }
+
+    /// So long in real time.
+    pub(crate) fn scaled(&self, network: Duration) -> Duration {
+        network.div_f64(self.network.speed())
     }
 
     /// Whether a look-up of `what` at `carrier` is struck by its fault.

@@ -18,13 +18,16 @@
 //! | `+155501008xx` | a human answers at once |
 //! | `+155501009xx` | a human answers and talks for an hour |
 //! | the rest | a human answers |
+//!
+//! What whoever answers does then is a [`Person`], drawn in the same way.
 
 use serde::{Deserialize, Serialize};
 
 use crate::dice::Dice;
+use crate::person::Person;
 
 /// What happens on one call. Times are network milliseconds, before the speed factor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Script {
     /// A person answers after `ring_ms` and hangs up after `talk_ms`.
@@ -40,6 +43,13 @@ pub enum Script {
         ring_ms: u32,
         /// From answer to hang-up.
         talk_ms: u32,
+    },
+    /// Somebody answers who behaves in a given way.
+    Person {
+        /// From ringing to answer.
+        ring_ms: u32,
+        /// Who.
+        person: Person,
     },
     /// Busy (486), without ringing.
     Busy,
@@ -185,6 +195,24 @@ impl Population {
             Kind::Declined => Script::Declined { ring_ms },
             Kind::RingsThenCancels => Script::RingsThenCancels { ring_ms },
         }
+    }
+
+    /// Who answers the `nth` call to `phone`, when its script says that somebody does.
+    #[must_use]
+    pub fn person(&self, script: &Script, phone: &str, nth: u64) -> Option<Person> {
+        let (machine, talk_ms) = match script {
+            Script::Human { talk_ms, .. } => (false, *talk_ms),
+            Script::Machine { talk_ms, .. } => (true, *talk_ms),
+            Script::Person { person, .. } => return Some(person.clone()),
+            Script::Busy
+            | Script::NoAnswer
+            | Script::Invalid { .. }
+            | Script::Congestion
+            | Script::Declined { .. }
+            | Script::RingsThenCancels { .. } => return None,
+        };
+        let (dice, known) = (Dice::new(self.seed), magic_class(phone).is_some());
+        Some(Person::draw(dice, (phone, nth), machine, known, talk_ms))
     }
 
     fn draw(&self, roll: u64) -> Kind {

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::control::{self, Control};
 use crate::faults::{FaultPlan, Faults};
 use crate::fuse::{Fuse, FusedListener};
+use crate::media;
 use crate::network::Network;
 use crate::office::Office;
 use crate::sanspbx::{self, SansPbxAccount};
@@ -132,12 +133,15 @@ impl Simulator {
             callback_client().map_err(StartError::Client)?,
             (tasks.clone(), stop.clone()),
             config.forgot,
+            format!("http://{addr}"),
         );
         let control = Control {
             network: network.clone(),
             faults: faults.clone(),
         };
-        let app = fronts(config.accounts, &office).merge(control::router(control));
+        let app = fronts(config.accounts, &office)
+            .merge(media::router(office.clone()))
+            .merge(control::router(control));
         let service = app.into_make_service_with_connect_info::<Fuse>();
         let server = axum::serve(FusedListener(listener), service)
             .with_graceful_shutdown(stop.clone().cancelled_owned());

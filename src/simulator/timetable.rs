@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::person::Person;
 use crate::script::Script;
 
 /// Who picked up.
@@ -14,6 +15,23 @@ pub enum Party {
     Human,
     /// An answering machine.
     Machine,
+    /// A fax machine.
+    Fax,
+    /// Nobody who makes a sound.
+    Silence,
+}
+
+impl Party {
+    /// The word in the ledger.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Machine => "machine",
+            Self::Fax => "fax",
+            Self::Silence => "silence",
+        }
+    }
 }
 
 /// Answering machine detection the caller asked for.
@@ -117,7 +135,12 @@ pub(crate) struct Limits {
 }
 
 /// The events of a call and when they are due after its placing, in order; the last is `Ended`.
-pub(crate) fn timetable(script: Script, limits: Limits, speed: f64) -> Vec<(Duration, NetEvent)> {
+pub(crate) fn timetable(
+    script: &Script,
+    person: Option<&Person>,
+    limits: Limits,
+    speed: f64,
+) -> Vec<(Duration, NetEvent)> {
     let at = |network: Duration| limits.queued_for + network.div_f64(speed);
     let ended = |after: Duration, status, sip, duration| {
         (
@@ -136,12 +159,17 @@ pub(crate) fn timetable(script: Script, limits: Limits, speed: f64) -> Vec<(Dura
             ended(set_up, status, sip, Duration::ZERO),
         ]
     };
-    let (ring_ms, then) = match script {
+    let answer = || match person {
+        Some(person) => Ok((person.who.party(), person.stays_ms)),
+        None => Err((CallStatus::Failed, 480)),
+    };
+    let (ring_ms, then) = match *script {
         Script::Busy => return refused(CallStatus::Busy, 486),
         Script::Invalid { .. } => return refused(CallStatus::Failed, 404),
         Script::Congestion => return refused(CallStatus::Failed, 503),
-        Script::Human { ring_ms, talk_ms } => (Some(ring_ms), Ok((Party::Human, talk_ms))),
-        Script::Machine { ring_ms, talk_ms } => (Some(ring_ms), Ok((Party::Machine, talk_ms))),
+        Script::Human { ring_ms, .. }
+        | Script::Machine { ring_ms, .. }
+        | Script::Person { ring_ms, .. } => (Some(ring_ms), answer()),
         Script::Declined { ring_ms } => (Some(ring_ms), Err((CallStatus::Failed, 603))),
         Script::RingsThenCancels { ring_ms } => (Some(ring_ms), Err((CallStatus::Canceled, 487))),
         Script::NoAnswer => (None, Err((CallStatus::NoAnswer, 487))),

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use dialfleet_adapters::carrier::twilio::Twilio;
-use dialfleet_domain::campaign::AmdMode;
-use dialfleet_domain::flow::Flow;
+use dialfleet_domain::amd::Amd;
+use dialfleet_domain::flow::Action;
 use dialfleet_domain::id::{AttemptId, CarrierCallId};
 use dialfleet_engine::port::Carrier;
 use dialfleet_engine::port::carrier::{CarrierError, DialAnswer, DialRequest};
@@ -90,8 +90,10 @@ impl Line {
             from: sample::phone(9_999),
             ring_timeout_s: 30,
             max_duration_s: 600,
-            flow: Flow::default(),
-            amd: AmdMode::Off,
+            opening: Some(vec![Action::Hangup]),
+            flow_url: String::new(),
+            amd: Amd::default(),
+            leaves_message: false,
             callback_url: "https://dial.example/webhooks".to_owned(),
         };
         let said = self.runtime.block_on(self.twilio.dial(&request));

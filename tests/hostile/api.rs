@@ -3,6 +3,7 @@
 
 use axum::body::Body;
 use dialfleet_domain::campaign::MAX_CONCURRENCY;
+use dialfleet_domain::flow::{Grain, Input, Program, Script, Session};
 use dialfleet_domain::id::CampaignId;
 use dialfleet_engine::port::carrier::{DialAnswer, DialRequest};
 use dialfleet_tests::sample;
@@ -46,6 +47,9 @@ async fn can_be_used(rig: &Rig, answer: &Answer) {
     bson::serialize_to_vec(&campaign).unwrap();
     assert!((1..=MAX_CONCURRENCY).contains(&campaign.limit) && !campaign.name.is_empty());
     let lead = sample::lead(&id, 0);
+    campaign.flow.check().unwrap();
+    let program = Program::of(&campaign.flow);
+    let script = Script::new(program, &lead.vars, &lead.phone, Grain::Document);
     let request = DialRequest {
         attempt: sample::attempt(&lead, 1, 0).id,
         leg: 0,
@@ -53,14 +57,21 @@ async fn can_be_used(rig: &Rig, answer: &Answer) {
         from: sample::phone(9_999),
         ring_timeout_s: campaign.ring_timeout_s,
         max_duration_s: campaign.max_duration_s,
-        flow: campaign.flow,
-        amd: campaign.amd.mode,
+        opening: Session::default()
+            .take(&script, Input::Done, None)
+            .actions
+            .into(),
+        flow_url: "https://dial.example/webhooks/flow".to_owned(),
+        amd: campaign.amd,
+        leaves_message: campaign.amd.leaves_message(&campaign.flow),
         callback_url: "https://dial.example/webhooks".to_owned(),
     };
     let carrier = &rig.fleet.carriers[&sample::carrier()];
     match carrier.dial(&request).await {
         // Nobody listens there: it got as far as that.
-        DialAnswer::Refused(why) => assert_eq!(why.code, "connect", "{why:?} {:?}", request.flow),
+        DialAnswer::Refused(why) => {
+            assert_eq!(why.code, "connect", "{why:?} {:?}", request.opening)
+        }
         other => panic!("{other:?}"),
     }
     if let Some(schedule) = campaign.schedule {

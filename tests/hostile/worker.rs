@@ -194,6 +194,7 @@ impl Worker {
             },
             keys: CallbackKeys::new(&[CallbackKeys::mint(&[7; 32])]).unwrap(),
             pace: Pace::new(clock, [(id.clone(), 1.0)]),
+            opt_outs: dialfleet_engine::opt_out::OptOuts::default(),
             dialer: Some(Dialer::new([&id])),
             stopping: CancellationToken::new(),
         };

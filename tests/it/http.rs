@@ -88,6 +88,7 @@ impl Rig {
             },
             keys: CallbackKeys::new(&[CallbackKeys::mint(&[7; 32])]).unwrap(),
             pace: Pace::new(clock.clone(), [(id, 1.0)]),
+            opt_outs: dialfleet_engine::opt_out::OptOuts::default(),
             dialer: None,
             stopping: CancellationToken::new(),
         });

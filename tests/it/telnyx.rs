@@ -12,14 +12,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dialfleet_adapters::carrier::Secret;
 use dialfleet_adapters::carrier::telnyx::{Telnyx, TelnyxConfig};
 use dialfleet_adapters::system::SystemClock;
+use dialfleet_domain::amd::{Amd, AmdMode};
 use dialfleet_domain::call::{Ending, Party, RefusalClass};
-use dialfleet_domain::campaign::AmdMode;
-use dialfleet_domain::flow::{Flow, Step};
+use dialfleet_domain::flow::action::Saying;
+use dialfleet_domain::flow::{Action, Then};
 use dialfleet_domain::id::{AttemptId, CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
 use dialfleet_engine::port::Carrier;
 use dialfleet_engine::port::carrier::{
-    CallStatus, CallbackNews, CarrierError, DialAnswer, DialRequest, RawCallback, StepRequest,
+    CallStatus, CallbackNews, CarrierError, DialAnswer, DialRequest, Page, RawCallback, StepRequest,
 };
 use dialfleet_simulator::{Account, Faults, Simulator, SimulatorConfig, TelnyxAccount};
 use tokio::sync::mpsc;
@@ -124,8 +125,10 @@ impl World {
             from: E164::parse("+15550109999", None).unwrap(),
             ring_timeout_s: 30,
             max_duration_s: 600,
-            flow: Flow::default(),
-            amd: AmdMode::Off,
+            opening: Some(vec![Action::Hangup]),
+            flow_url: String::new(),
+            amd: Amd::default(),
+            leaves_message: false,
             callback_url: format!("{}/webhooks/telnyx/tx/{path}/0/k.mac", self.origin),
         }
     }
@@ -168,8 +171,32 @@ impl World {
             to: request.to.clone(),
             from: request.from.clone(),
             step,
-            flow: request.flow.clone(),
+            page: Page {
+                actions: vec![words(step)],
+                then: Then::Ask,
+                next_url: String::new(),
+            },
+            interrupts: false,
+            again_url: String::new(),
         }
+    }
+}
+
+/// One, a second of silence, two, and the end.
+fn words(step: u32) -> Action {
+    let say = |text: &str| {
+        Action::Say(Saying {
+            text: text.to_owned(),
+            language: None,
+            voice: None,
+            ssml: false,
+        })
+    };
+    match step {
+        0 => say("One"),
+        1 => Action::Pause { seconds: 1 },
+        2 => say("Two"),
+        _ => Action::Hangup,
     }
 }
 
@@ -207,13 +234,7 @@ async fn every_end_is_understood() {
 async fn a_flow_is_commanded_step_by_step_to_its_end() {
     let mut world = World::new(Faults::default()).await;
     let mut request = world.request(HOUR, "camp:flow:1");
-    request.amd = AmdMode::Async;
-    let say = |text: &str| Step::Say {
-        text: text.to_owned(),
-        language: None,
-        voice: None,
-    };
-    request.flow.steps = vec![say("One"), Step::Pause { seconds: 1 }, say("Two")];
+    request.amd.mode = AmdMode::Async;
     let DialAnswer::Accepted { call_id, .. } = world.carrier.dial(&request).await else {
         panic!("not accepted")
     };
@@ -227,13 +248,16 @@ async fn a_flow_is_commanded_step_by_step_to_its_end() {
     let ending = loop {
         let next = match world.until(|_| true).await {
             CallStatus::Answered => 0,
-            CallStatus::StepEnded { step } => step + 1,
-            CallStatus::Party { party } => {
+            CallStatus::StepEnded { step, .. } => step + 1,
+            CallStatus::Party { party, .. } => {
                 parties.push(party);
                 continue;
             }
             CallStatus::Ended { ending, .. } => break ending,
-            CallStatus::Initiated | CallStatus::Ringing | CallStatus::Cost { .. } => continue,
+            CallStatus::Initiated
+            | CallStatus::Ringing
+            | CallStatus::OptedOut
+            | CallStatus::Cost { .. } => continue,
         };
         commanded.push(next);
         // Twice: what a sweeper may do is heard once.

@@ -207,7 +207,7 @@ async fn what_the_person_says_is_an_answer_and_no_second_carrier_is_asked() {
             .skip(1)
             .map(|row| row.split(',').next().unwrap())
             .collect();
-        for (phone, (script, ..)) in phones.iter().zip(scripts) {
+        for (phone, (script, ..)) in phones.iter().zip(scripts.clone()) {
             fleet.simulator.network().set_script(*phone, script);
         }
         start(&mut fleet, &PLAN).await;
@@ -217,12 +217,12 @@ async fn what_the_person_says_is_an_answer_and_no_second_carrier_is_asked() {
         let seen = ledger(&fleet);
         assert_eq!((seen.creates, seen.placed), (all, all), "{order:?}");
         assert_eq!(at(&seen, order[0]).placed, all, "{order:?}");
-        for (phone, (_, outcome, rings)) in phones.iter().zip(scripts) {
+        for (phone, (_, outcome, rings)) in phones.iter().zip(scripts.clone()) {
             let rung = seen.rings.get(*phone).copied().unwrap_or_default();
             assert_eq!(rung, rings, "{outcome} at {}", order[0]);
         }
         let calls = calls(&fleet, &id).await;
-        for (phone, (_, outcome, _)) in phones.iter().zip(scripts) {
+        for (phone, (_, outcome, _)) in phones.iter().zip(scripts.clone()) {
             let call = calls.iter().find(|call| call["phone"] == *phone).unwrap();
             // It says "failed", and no more, to both.
             let vague = order[0] == SANSPBX && ["rejected", "congestion"].contains(&outcome);

@@ -6,14 +6,17 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
-use dialfleet_tests::sim::{Failure, Mutant, Options, crash_everywhere, run, run_many};
+use dialfleet_tests::sim::{Failure, Mutant, Options, Sum, crash_everywhere, run, run_many};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How often a long run says how far it is.
+const TELL: Duration = Duration::from_secs(60);
 
 /// Run whole worlds in virtual time from seeds, on all cores, until a promise breaks
 ///
@@ -44,6 +47,9 @@ struct Args {
     /// Nothing goes wrong
     #[arg(long)]
     quiet: bool,
+    /// Let things go wrong for N times as long: more attempts under faults for the time a world takes
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10))]
+    bad_times: u32,
     /// Tell one line about each good world, and all that is known about a bad one, the engine's log too
     #[arg(long)]
     explain: bool,
@@ -54,7 +60,7 @@ struct Args {
     #[arg(long, value_name = "NAME")]
     mutant: Option<Mutant>,
     /// Instead: kill a process before and after every method of every port, whatever the seeds
-    #[arg(long, conflicts_with_all = ["seeds", "seed", "jobs", "quiet", "explain", "keep_going", "mutant"])]
+    #[arg(long, conflicts_with_all = ["seeds", "seed", "jobs", "quiet", "bad_times", "explain", "keep_going", "mutant"])]
     everywhere: bool,
     /// Instead: route thousands of calls over carriers of different price and quality, with workers that come and go
     #[arg(long, conflicts_with_all = ["everywhere", "seeds", "seed", "jobs", "quiet", "explain", "keep_going", "mutant"])]
@@ -69,6 +75,7 @@ impl Args {
             Options::swarm()
         };
         Options {
+            bad_times: self.bad_times,
             mutant: self.mutant,
             ..base
         }
@@ -77,10 +84,14 @@ impl Args {
     /// The command that repeats one world.
     fn again(&self, seed: u64) -> String {
         let quiet = if self.quiet { " --quiet" } else { "" };
+        let bad_times = match self.bad_times {
+            1 => String::new(),
+            n => format!(" --bad-times {n}"),
+        };
         let mutant = self
             .mutant
             .map_or_else(String::new, |m| format!(" --mutant {m}"));
-        format!("cargo xtask sim --seeds 1 --seed {seed}{quiet}{mutant} --explain")
+        format!("cargo xtask sim --seeds 1 --seed {seed}{quiet}{bad_times}{mutant} --explain")
     }
 
     /// What went wrong: one line, or everything that is known.
@@ -123,7 +134,14 @@ fn main() -> Result<ExitCode> {
     let jobs = args.jobs.unwrap_or_else(cores);
     let (began, mut told) = (Instant::now(), Ok(()));
     let last = args.seed.saturating_add(args.seeds);
+    let (mut so_far, mut said) = (Sum::default(), began);
     let sum = run_many(args.seed..last, &args.options(), jobs, |_, world| {
+        so_far.add(world);
+        if said.elapsed() >= TELL {
+            said = Instant::now();
+            // Whoever reads it may have gone; the run goes on for its exit code.
+            let _ = writeln!(out, "{} s: {so_far}", began.elapsed().as_secs());
+        }
         told = match world {
             Ok(report) if args.explain => writeln!(out, "{report:?}").map_err(Into::into),
             Ok(_) => Ok(()),

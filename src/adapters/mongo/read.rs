@@ -48,7 +48,7 @@ pub(super) async fn list<T: DeserializeOwned>(
         let options = FindOptions::builder()
             .sort(list.sort.clone())
             .limit(i64::try_from(most).unwrap_or(i64::MAX))
-            .batch_size(u32::try_from(most).unwrap_or(u32::MAX))
+            .batch_size(one_reply(most))
             .hint(list.index.map(|name| Hint::Name(name.to_owned())))
             .build();
         let found = raw(from, what, list.filter.clone(), options).await?;
@@ -133,6 +133,12 @@ pub(super) async fn first<T: DeserializeOwned>(
     read.inspect_err(|error| bad.remember(error))
 }
 
+/// The batch size at which `most` documents are one reply. Of 101 the default would ask again; and so
+/// it would after a batch that is full, to hear that there is nothing more.
+pub(super) fn one_reply(most: usize) -> u32 {
+    u32::try_from(most.saturating_add(1)).unwrap_or(u32::MAX)
+}
+
 /// Documents by id, in the order of `ids`, with gaps.
 pub(super) async fn by_id<'a, T>(
     bad: &Unreadable,
@@ -148,9 +154,8 @@ where
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    // One reply, where the default would give 101 documents and then ask again.
     let options = FindOptions::builder()
-        .batch_size(u32::try_from(wanted.len()).unwrap_or(u32::MAX))
+        .batch_size(one_reply(wanted.len()))
         .build();
     let filter = doc! { "_id": { "$in": wanted } };
     let time = within(READ_TIME, what, async {

@@ -98,7 +98,7 @@ impl RecordStore for MongoStore {
             .collect();
         let options = FindOptions::builder()
             .projection(doc! { "_id": 1 })
-            .batch_size(u32::try_from(ids.len()).unwrap_or(u32::MAX))
+            .batch_size(read::one_reply(ids.len()))
             .build();
         let listed = self.documents(DO_NOT_CALL);
         let filter = doc! { "_id": { "$in": ids.clone() } };

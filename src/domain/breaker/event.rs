@@ -70,6 +70,8 @@ impl Event {
             Outcome::HumanConnected
             | Outcome::Answered
             | Outcome::MachineHangup
+            | Outcome::VoicemailLeft
+            | Outcome::CallScreened
             | Outcome::Fax
             | Outcome::NoAnswer
             | Outcome::Busy

@@ -14,6 +14,8 @@ use super::cost::{Bill, Spend};
 use super::event::Refusal;
 use super::outcome::{Ending, Outcome, Party};
 use super::state::CallState;
+use super::talk::{Detected, Suspicion};
+use crate::flow::{Input, Session};
 use crate::id::{
     AttemptId, CampaignId, CarrierCallId, CarrierId, ClaimToken, LeadId, Nonce, TenantId,
 };
@@ -116,15 +118,28 @@ pub enum Todo {
         /// Which call.
         call_id: CarrierCallId,
     },
-    /// Have a step of the answered call's flow done, at a carrier that is told one at a time.
+    /// Have done on the answered call what follows an input of its flow.
     Perform {
         /// At which carrier.
         carrier: CarrierId,
         /// On which call.
         call_id: CarrierCallId,
-        /// Which step, from 0. After the last one the call ends.
+        /// The number of the input.
         step: u32,
     },
+    /// Give the flow of the answered call its next input.
+    Hear {
+        /// Of which call.
+        call_id: CarrierCallId,
+        /// Its number, from 0.
+        turn: u32,
+        /// The input.
+        input: Input,
+    },
+    /// Somebody or something was detected: do what the campaign says about that.
+    Judge,
+    /// The person does not want to be called again: write it down, then tell the flow.
+    OptOut,
     /// The proof of absence was wrong: the call is there, without a slot. Raise the alarm, and find
     /// it a slot or end it.
     TakeBack,
@@ -210,9 +225,18 @@ pub struct Attempt {
     /// The call is to be ended as soon as it has a name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hang_up: bool,
-    /// Steps of the flow that were commanded, at a carrier that is told one at a time.
-    #[serde(default, skip_serializing_if = "zero")]
-    pub steps: u32,
+    /// Where the answered call stands in its flow, if it had to be asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Box<Session>>,
+    /// When the message for the machine must be over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_by: Option<Timestamp>,
+    /// What detection heard, as closely as the carrier says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected: Option<Detected>,
+    /// Why the answer may be none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspicion: Option<Suspicion>,
     /// Who answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub party: Option<Party>,
@@ -313,7 +337,10 @@ impl Attempt {
             todo: Vec::new(),
             todo_at: None,
             hang_up: false,
-            steps: 0,
+            session: None,
+            message_by: None,
+            detected: None,
+            suspicion: None,
             party: None,
             ending: None,
             outcome: None,

@@ -223,33 +223,6 @@ impl Attempt {
         Verdict::Note
     }
 
-    /// Adds the command to do step `step` of the flow on the answered call `call_id`, once.
-    pub fn next_step(&mut self, call_id: &CarrierCallId, step: u32, now: Timestamp) -> Verdict {
-        let current = self.legs.last();
-        let current = current.filter(|leg| leg.call_id.as_ref() == Some(call_id));
-        let Some(leg) = current.filter(|_| self.state == CallState::Answered) else {
-            return Verdict::Ignore;
-        };
-        // Told twice, or late.
-        if step < self.steps || self.hang_up {
-            return Verdict::Ignore;
-        }
-        let carrier = leg.carrier.clone();
-        let call_id = call_id.clone();
-        self.steps = step.saturating_add(1);
-        self.command(
-            now,
-            Todo::Perform {
-                carrier,
-                call_id,
-                step,
-            },
-        );
-        self.note(now, "step", Some(step.to_string()));
-        self.version += 1;
-        Verdict::Note
-    }
-
     /// Gives a slot, and a channel where they are counted, back to a call that lost them to a wrong proof
     /// of absence. U2 and U4 have the last word.
     pub fn take_slot(&mut self, slot: u32, channel: Option<u32>, now: Timestamp) -> Verdict {
@@ -401,7 +374,13 @@ impl Attempt {
     /// The end, in one place: the slot and the phone become free and the outcome is fixed.
     fn settle(&mut self, event: &CallEvent, now: Timestamp) {
         self.outcome = Some(match event {
-            CallEvent::Ended { ending, .. } => Outcome::of(*ending, self.party),
+            CallEvent::Ended { ending, .. } => match Outcome::of(*ending, self.party) {
+                // A person found late was not left a message, whatever was played.
+                Outcome::MachineHangup | Outcome::Answered if self.left_message() => {
+                    Outcome::VoicemailLeft
+                }
+                outcome => outcome,
+            },
             CallEvent::Refused { why, .. } => why.class.outcome(),
             CallEvent::Withdrawn(_) => Outcome::Withdrawn,
             CallEvent::CooledOff => Outcome::NotPlaced,

@@ -104,6 +104,26 @@ pub enum Party {
     Fax,
     /// Detection ran and could not tell. Treated as a person.
     Unknown,
+    /// An assistant that asks callers who they are; a person listens, or may take over. Treated as
+    /// one.
+    Screening,
+    /// The network: "the number you have dialed ...". Nobody was reached.
+    Announcement,
+}
+
+impl Party {
+    /// The name used in documents, the API and flows.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Machine => "machine",
+            Self::Fax => "fax",
+            Self::Unknown => "unknown",
+            Self::Screening => "screening",
+            Self::Announcement => "announcement",
+        }
+    }
 }
 
 /// The canonical result of an attempt.
@@ -118,6 +138,10 @@ pub enum Outcome {
     Answered,
     /// A machine answered and no message was left.
     MachineHangup,
+    /// A machine answered, and the message was played to its end.
+    VoicemailLeft,
+    /// A screening assistant answered, and nobody took over.
+    CallScreened,
     /// A fax or modem answered.
     Fax,
     /// Nobody answered.
@@ -156,10 +180,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::HumanConnected,
         Self::Answered,
         Self::MachineHangup,
+        Self::VoicemailLeft,
+        Self::CallScreened,
         Self::Fax,
         Self::NoAnswer,
         Self::Busy,
@@ -187,6 +213,9 @@ impl Outcome {
             (Ending::Completed, Some(Party::Machine)) => Self::MachineHangup,
             (Ending::Completed, Some(Party::Fax)) => Self::Fax,
             (Ending::Completed, Some(Party::Unknown) | None) => Self::Answered,
+            (Ending::Completed, Some(Party::Screening)) => Self::CallScreened,
+            // As if the network had said it by its code.
+            (Ending::Completed, Some(Party::Announcement)) => Self::Unreachable,
             (Ending::Busy, _) => Self::Busy,
             (Ending::NoAnswer, _) => Self::NoAnswer,
             (Ending::Declined, _) => Self::Rejected,
@@ -208,6 +237,8 @@ impl Outcome {
             Self::HumanConnected
             | Self::Answered
             | Self::MachineHangup
+            | Self::VoicemailLeft
+            | Self::CallScreened
             | Self::Fax
             | Self::NoAnswer
             | Self::Busy
@@ -240,7 +271,12 @@ impl Outcome {
     pub const fn is_answer(self) -> bool {
         matches!(
             self,
-            Self::HumanConnected | Self::Answered | Self::MachineHangup | Self::Fax
+            Self::HumanConnected
+                | Self::Answered
+                | Self::MachineHangup
+                | Self::VoicemailLeft
+                | Self::CallScreened
+                | Self::Fax
         )
     }
 
@@ -251,6 +287,8 @@ impl Outcome {
             Self::HumanConnected => "human_connected",
             Self::Answered => "answered",
             Self::MachineHangup => "machine_hangup",
+            Self::VoicemailLeft => "voicemail_left",
+            Self::CallScreened => "call_screened",
             Self::Fax => "fax",
             Self::NoAnswer => "no_answer",
             Self::Busy => "busy",

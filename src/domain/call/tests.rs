@@ -392,45 +392,6 @@ fn unknown_attempts_are_looked_for_at_the_stated_times() {
     assert_eq!(looks, [5, 15, 35, 65, 95, 95, 125, 230]);
 }
 
-#[test]
-fn a_step_of_the_flow_is_commanded_once() {
-    let mut a = attempt();
-    assert_eq!(
-        a.next_step(&call_id(), 0, T0),
-        Verdict::Ignore,
-        "nobody has answered"
-    );
-    a.apply(&CallEvent::Answered { call_id: call_id() }, T0);
-    let version = a.version;
-    assert_eq!(a.next_step(&call_id(), 0, T0), Verdict::Note);
-    assert_eq!((a.steps, a.version), (1, version + 1));
-    let perform = |step| Todo::Perform {
-        carrier: a.legs[0].carrier.clone(),
-        call_id: call_id(),
-        step,
-    };
-    let (first, third) = (perform(0), perform(2));
-    assert_eq!(a.todo, std::slice::from_ref(&first));
-    a.finish(&[first], T0);
-    // The answer, or the end of a step, told again.
-    assert_eq!(a.next_step(&call_id(), 0, T0), Verdict::Ignore);
-    let other = CarrierCallId::parse("other").expect("valid");
-    assert_eq!(
-        a.next_step(&other, 1, T0),
-        Verdict::Ignore,
-        "another call's"
-    );
-    assert_eq!(a.next_step(&call_id(), 2, T0), Verdict::Note);
-    assert_eq!(a.todo, [third]);
-    assert_eq!(a.next_step(&call_id(), 1, T0), Verdict::Ignore, "late");
-    a.ask_hang_up(T0);
-    assert_eq!(
-        a.next_step(&call_id(), 3, T0),
-        Verdict::Ignore,
-        "it is being ended"
-    );
-}
-
 proptest! {
     /// Whatever comes in whatever order: ranks never fall (except to the next leg), the end is
     /// sticky, and an ended attempt holds neither slot nor person.

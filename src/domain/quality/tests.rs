@@ -149,7 +149,7 @@ fn outcomes_that_say_nothing_about_the_carrier_are_not_counted() {
             assert_eq!(delivered(outcome), Some(true), "{outcome:?}");
         }
     }
-    assert_eq!(counted.len(), 12);
+    assert_eq!(counted.len(), 14);
     assert_eq!(delivered(Outcome::Congestion), Some(false));
     assert_eq!(delivered(Outcome::Unresolved), None);
 }

@@ -27,6 +27,8 @@ pub enum Feature {
     SyncAmd,
     /// Speaking a text.
     Say,
+    /// Playing a recording.
+    Play,
     /// Taking digits.
     Gather,
     /// Recording.
@@ -45,6 +47,7 @@ impl Feature {
             Self::AsyncAmd => "asynchronous machine detection",
             Self::SyncAmd => "machine detection before the call goes on",
             Self::Say => "speech",
+            Self::Play => "playing recordings",
             Self::Gather => "digits",
             Self::Record => "recording",
             Self::Stream => "media streams",

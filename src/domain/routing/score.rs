@@ -26,7 +26,11 @@ const LEAST_PRICE: f64 = 1e-6;
 /// What the last call to the person says about asking the same carrier again.
 pub(super) const fn after(outcome: Outcome) -> f64 {
     match outcome {
-        Outcome::HumanConnected | Outcome::Answered | Outcome::MachineHangup => STICKY,
+        Outcome::HumanConnected
+        | Outcome::Answered
+        | Outcome::MachineHangup
+        | Outcome::VoicemailLeft
+        | Outcome::CallScreened => STICKY,
         Outcome::Congestion | Outcome::CarrierError | Outcome::InvalidNumber => FAILED_LAST,
         Outcome::Fax
         | Outcome::NoAnswer

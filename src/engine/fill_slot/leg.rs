@@ -18,6 +18,7 @@ use super::route::Held;
 use crate::fleet::Fleet;
 use crate::port::Carrier;
 use crate::port::carrier::DialRequest;
+use crate::talk;
 
 /// How long a leg after a refusal waits for its carrier's token.
 const NEXT_LEG_PATIENCE: Duration = Duration::from_secs(2);
@@ -108,13 +109,13 @@ fn bill(
 /// What the carrier is asked.
 pub(super) fn request(
     fleet: &Fleet,
-    campaign: &Campaign,
+    (campaign, lead): (&Campaign, &Lead),
     attempt: &Attempt,
-    leg: u8,
-    current: &Leg,
+    (leg, current): (u8, &Leg),
     carrier: &dyn Carrier,
 ) -> DialRequest {
     let profile = carrier.profile();
+    let language = campaign.flow.language.as_deref();
     DialRequest {
         attempt: attempt.id.clone(),
         leg,
@@ -122,8 +123,10 @@ pub(super) fn request(
         from: current.from.clone(),
         ring_timeout_s: campaign.ring_timeout_s,
         max_duration_s: campaign.max_duration_s,
-        flow: campaign.flow.clone(),
-        amd: campaign.amd.mode,
+        opening: talk::opening(campaign, lead),
+        flow_url: talk::flow_url(fleet, attempt, (&profile.id, leg), 0, (language, &[])),
+        amd: campaign.amd,
+        leaves_message: campaign.amd.leaves_message(&campaign.flow),
         callback_url: fleet.keys.callback_url(
             &fleet.settings.public_url,
             profile.kind,

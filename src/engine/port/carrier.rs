@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use dialfleet_domain::call::{Ending, Party, Refusal};
-use dialfleet_domain::campaign::AmdMode;
-use dialfleet_domain::flow::Flow;
+use dialfleet_domain::amd::Amd;
+use dialfleet_domain::call::{Detected, Ending, Party, Refusal};
+use dialfleet_domain::flow::{Action, Input, Then};
 use dialfleet_domain::id::{AttemptId, CarrierCallId, CarrierId};
 use dialfleet_domain::money::Money;
 use dialfleet_domain::phone::E164;
@@ -42,9 +42,10 @@ pub struct Capabilities {
 /// How a carrier is told what happens on an answered call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandStyle {
-    /// The whole flow goes with [`Carrier::dial`].
+    /// A flow that needs to hear nothing goes with [`Carrier::dial`]. Of any other the carrier asks
+    /// for one page after the other ([`Carrier::read_question`], [`Carrier::write_page`]).
     Document,
-    /// One step at a time, by [`Carrier::perform`]: the first when the call is answered, each other
+    /// One action at a time, by [`Carrier::perform`]: the first when the call is answered, each other
     /// when [`CallStatus::StepEnded`] says that the one before it is over.
     Commands,
 }
@@ -83,15 +84,54 @@ pub struct DialRequest {
     pub ring_timeout_s: u32,
     /// How long it may last.
     pub max_duration_s: u32,
-    /// What happens after the answer.
-    pub flow: Flow,
+    /// What happens after the answer, if that is known to its end; otherwise it is asked for.
+    pub opening: Option<Vec<Action>>,
+    /// Where to ask for it: a full URL.
+    pub flow_url: String,
     /// Answering-machine detection.
-    pub amd: AmdMode,
+    pub amd: Amd,
+    /// A message is left on machines: the end of the greeting must be reported.
+    pub leaves_message: bool,
     /// Where the carrier reports: a full URL that proves the attempt and the leg.
     pub callback_url: String,
 }
 
-/// A step of an answered call's flow to be done now.
+/// What an answered call does now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// What to do, in order.
+    pub actions: Vec<Action>,
+    /// What comes after it: the end, or the carrier asks at `next_url`.
+    pub then: Then,
+    /// Where to ask for what follows.
+    pub next_url: String,
+}
+
+/// A page as a carrier reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Its media type.
+    pub content_type: &'static str,
+    /// Its text.
+    pub body: String,
+}
+
+/// A carrier's question what to do next on a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// On which call.
+    pub call_id: CarrierCallId,
+    /// Who was rung, if it says so.
+    pub to: Option<E164>,
+    /// What was heard on it.
+    pub input: Input,
+    /// What else the question says of the call.
+    pub statuses: Vec<CallStatus>,
+    /// The call is over: there is nothing more to do, and nothing was heard.
+    pub over: bool,
+}
+
+/// Something to be done on an answered call now.
 #[derive(Debug, Clone)]
 pub struct StepRequest {
     /// Of which attempt.
@@ -104,10 +144,14 @@ pub struct StepRequest {
     pub to: E164,
     /// The caller id.
     pub from: E164,
-    /// Which step, from 0. After the last one the call ends.
+    /// The number of the input that it follows, from 0: comes back in [`CallStatus::StepEnded`].
     pub step: u32,
-    /// The flow.
-    pub flow: Flow,
+    /// What to do. For [`CommandStyle::Commands`] at most one action that takes time, the last.
+    pub page: Page,
+    /// Whatever is being heard now ends first.
+    pub interrupts: bool,
+    /// Where a carrier that asks for pages gets this one.
+    pub again_url: String,
 }
 
 /// The answer to [`Carrier::dial`].
@@ -162,17 +206,26 @@ pub enum CallStatus {
     Party {
         /// Who answered.
         party: Party,
+        /// As closely as the carrier says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detected: Option<Detected>,
     },
     /// The carrier says what the call cost, everything included. Says nothing about the state.
     Cost {
         /// How much.
         money: Money,
     },
-    /// A step of the flow is over; the call goes on (carriers that are told one step at a time).
+    /// What was commanded is over; the call goes on (carriers that are told one thing at a time).
     StepEnded {
-        /// Which, from 0.
+        /// Which: [`StepRequest::step`].
         step: u32,
+        /// How it ended.
+        #[serde(default, skip_serializing_if = "is_done")]
+        input: Input,
     },
+    /// The person does not want to be called again. Not a carrier's word: ours, kept by the broker
+    /// while the store was out.
+    OptedOut,
     /// Over.
     Ended {
         /// How.
@@ -184,6 +237,31 @@ pub enum CallStatus {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sip: Option<u16>,
     },
+}
+
+impl CallStatus {
+    /// Somebody or something was detected.
+    #[must_use]
+    pub const fn detected(detected: Detected) -> Self {
+        Self::Party {
+            party: detected.party(),
+            detected: Some(detected),
+        }
+    }
+
+    /// What was commanded is over, as it should be.
+    #[must_use]
+    pub const fn step_ended(step: u32) -> Self {
+        Self::StepEnded {
+            step,
+            input: Input::Done,
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_done(input: &Input) -> bool {
+    *input == Input::Done
 }
 
 /// A call in the carrier's own records.
@@ -246,8 +324,8 @@ pub trait Carrier: Send + Sync {
     async fn dial(&self, request: &DialRequest) -> DialAnswer;
     /// Ends a call. `Ok` when the carrier confirmed that it is over or ending.
     async fn hang_up(&self, call: &CarrierCallId) -> Result<(), CarrierError>;
-    /// Does a step of an answered call's flow; repeated, it is done once. Only carriers with
-    /// [`CommandStyle::Commands`] are asked.
+    /// Has an answered call do something now; repeated, it is done once. Carriers with
+    /// [`CommandStyle::Document`] are asked only for what the call did not ask for.
     async fn perform(&self, _step: &StepRequest) -> Result<(), CarrierError> {
         Err(CarrierError::Unsupported)
     }
@@ -272,4 +350,17 @@ pub trait Carrier: Send + Sync {
     /// # Errors
     /// It is forged or cannot be read.
     fn read_callback(&self, raw: &RawCallback) -> Result<CallbackNews, CallbackRefused>;
+    /// Verifies and reads a question at a flow's address. Only [`CommandStyle::Document`].
+    ///
+    /// # Errors
+    /// It is forged or cannot be read.
+    fn read_question(&self, _raw: &RawCallback) -> Result<Question, CallbackRefused> {
+        Err(CallbackRefused::Unreadable(
+            "this carrier asks no questions".to_owned(),
+        ))
+    }
+    /// Writes the answer to a question. `None`: this carrier reads no documents.
+    fn write_page(&self, _page: &Page) -> Option<Document> {
+        None
+    }
 }

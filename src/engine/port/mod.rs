@@ -5,6 +5,7 @@ pub mod board;
 pub mod carrier;
 pub mod clock;
 pub mod queue;
+pub mod spool;
 pub mod store;
 
 pub use carrier::Carrier;

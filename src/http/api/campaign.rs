@@ -104,6 +104,9 @@ pub(crate) struct OrderBody {
     /// Why, in the manager's words. Not kept yet.
     #[serde(default)]
     reason: Option<String>,
+    /// Start although leads lack what the flow says; they are left out.
+    #[serde(default)]
+    skip_incomplete: bool,
 }
 
 /// `POST /v1/campaigns/{id}/{start|pause|resume|drain|stop}`: 202 while calls of a paused campaign
@@ -114,12 +117,24 @@ pub(crate) async fn give(
     body: OptionalJson<OrderBody>,
     order: Order,
 ) -> Result<Response, ApiError> {
-    let reason = body.0.and_then(|body| body.reason);
-    if reason.is_some_and(|text| text.chars().count() > MAX_REASON) {
+    let body = body.0.unwrap_or_default();
+    if body.skip_incomplete && order != Order::Start {
+        let detail = "only a start can leave leads out";
+        return Err(ApiError::invalid("/skip_incomplete", "bad_value", detail));
+    }
+    if body
+        .reason
+        .is_some_and(|text| text.chars().count() > MAX_REASON)
+    {
         let detail = format!("at most {MAX_REASON} characters");
         return Err(ApiError::invalid("/reason", "too_long", detail));
     }
-    let campaign = order::order(&app.fleet, app.tenant(), &campaign_id(id)?, order).await?;
+    let id = campaign_id(id)?;
+    let campaign = if body.skip_incomplete {
+        order::start_incomplete(&app.fleet, app.tenant(), &id).await?
+    } else {
+        order::order(&app.fleet, app.tenant(), &id, order).await?
+    };
     let shown = detail(&app, campaign).await?;
     let code = if shown.campaign.state == PAUSING {
         StatusCode::ACCEPTED

@@ -1,8 +1,12 @@
 //! A call: one attempt at one lead.
 
+use std::collections::BTreeMap;
+
 use dialfleet_domain::call::attempt::Moment;
 use dialfleet_domain::call::cost::{Basis, Cost};
-use dialfleet_domain::call::{Attempt, Ending, Leg, LegState, Outcome, Party, RefusalClass};
+use dialfleet_domain::call::{
+    Attempt, Detected, Ending, Leg, LegState, Outcome, Party, RefusalClass, Suspicion,
+};
 use dialfleet_domain::id::{AttemptId, CampaignId, CarrierCallId, CarrierId, LeadId};
 use dialfleet_domain::money::Money;
 use dialfleet_domain::phone::E164;
@@ -36,6 +40,15 @@ pub(crate) struct CallView {
     duration_s: Option<u32>,
     /// What it costs as far as is known; `null` where nobody knows a price.
     cost: Option<CostView>,
+    /// What detection heard, as closely as the carrier says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detected: Option<Detected>,
+    /// Why the answer may be none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspicion: Option<Suspicion>,
+    /// What the flow set: keys that were pressed, answers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    vars: BTreeMap<String, String>,
 }
 
 impl From<Attempt> for CallView {
@@ -61,6 +74,9 @@ impl From<Attempt> for CallView {
             answered_at: a.answered_at.map(Time),
             ended_at: a.ended_at.map(Time),
             duration_s: a.duration_s,
+            detected: a.detected,
+            suspicion: a.suspicion,
+            vars: a.session.map(|s| s.vars().clone()).unwrap_or_default(),
         }
     }
 }

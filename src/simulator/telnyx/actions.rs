@@ -2,29 +2,37 @@
 //! answered as if it were new.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use super::calls::find;
+use super::conversation::{Order, Task};
 use super::request::{client_state, read};
 use super::wire::ApiError;
 use super::{Front, Fronts};
 use crate::network::{CallView, HangUp};
 use crate::timetable::CallStatus;
 
-/// How long a character is spoken, network time.
-const PER_CHARACTER: Duration = Duration::from_millis(60);
-/// Longest text of a speak command.
-const MAX_TEXT: usize = 3_000;
-
 type Answer = Result<Json<Value>, ApiError>;
+
+/// What every command has.
+pub(super) struct Ids {
+    pub(super) client_state: Option<String>,
+    pub(super) command_id: Option<String>,
+}
+
+/// A command by the name it has in its address.
+pub(super) trait Command: DeserializeOwned + Send {
+    const NAME: &'static str;
+    /// Checks it as Telnyx does, and splits it.
+    fn split(self) -> Result<(Ids, Order), ApiError>;
+}
 
 fn done() -> Json<Value> {
     Json(json!({"data": {"result": "ok"}}))
@@ -49,13 +57,11 @@ pub(super) async fn hangup(
         Err(_) if front.office.forgot => return Err(ApiError::call_ended()),
         found => found?,
     };
-    if !begin(
-        &front,
-        &call,
-        "hangup",
-        command.client_state,
-        command.command_id,
-    )? {
+    let ids = Ids {
+        client_state: command.client_state,
+        command_id: command.command_id,
+    };
+    if !begin(&front, &call, "hangup", ids)? {
         return Ok(done());
     }
     if let Some(line) = front.lines().get_mut(&call.call_id) {
@@ -68,117 +74,20 @@ pub(super) async fn hangup(
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Speak {
-    payload: String,
-    voice: String,
-    language: Option<String>,
-    #[serde(default)]
-    payload_type: PayloadType,
-    client_state: Option<String>,
-    command_id: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "snake_case")]
-enum PayloadType {
-    #[default]
-    Text,
-    Ssml,
-}
-
-pub(super) async fn speak(
+/// Any other command.
+pub(super) async fn give<C: Command>(
     State(fronts): State<Fronts>,
     Path(control): Path<String>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
     let front = fronts.admit(&headers)?;
-    let command: Speak = read(&body)?;
-    let length = command.payload.chars().count();
-    let invalid =
-        |pointer, detail: &str| Err(ApiError::field(10015, "Invalid parameter", pointer, detail));
-    if !(1..=MAX_TEXT).contains(&length) {
-        return invalid("/payload", "must have 1 to 3000 characters");
-    }
-    if command.voice.is_empty() || command.language.as_deref() == Some("") {
-        return invalid("/voice", "can't be blank");
-    }
-    if matches!(command.payload_type, PayloadType::Ssml) && !command.payload.starts_with("<speak") {
-        return invalid("/payload", "is not SSML");
-    }
+    let (ids, order) = read::<C>(&body)?.split()?;
     let call = find(&front, &control)?;
     answered(&call)?;
-    let state = command.client_state.clone();
-    if begin(
-        &front,
-        &call,
-        "speak",
-        command.client_state,
-        command.command_id,
-    )? {
-        let long = PER_CHARACTER * u32::try_from(length).unwrap_or(u32::MAX);
-        busy(
-            &front,
-            &call,
-            "call.speak",
-            state,
-            long,
-            json!({"status": "completed"}),
-        );
-    }
-    Ok(done())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Gather {
-    #[serde(default = "a_minute")]
-    timeout_millis: u64,
-    #[serde(default = "five_seconds")]
-    initial_timeout_millis: u64,
-    client_state: Option<String>,
-    command_id: Option<String>,
-}
-
-const fn a_minute() -> u64 {
-    60_000
-}
-
-const fn five_seconds() -> u64 {
-    5_000
-}
-
-/// Nobody ever presses a key.
-pub(super) async fn gather(
-    State(fronts): State<Fronts>,
-    Path(control): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Answer {
-    let front = fronts.admit(&headers)?;
-    let command: Gather = read(&body)?;
-    let call = find(&front, &control)?;
-    answered(&call)?;
-    let state = command.client_state.clone();
-    if begin(
-        &front,
-        &call,
-        "gather",
-        command.client_state,
-        command.command_id,
-    )? {
-        let long = command.timeout_millis.min(command.initial_timeout_millis);
-        let ended = json!({"digits": "", "status": "timeout"});
-        busy(
-            &front,
-            &call,
-            "call.gather",
-            state,
-            Duration::from_millis(long),
-            ended,
-        );
+    let state = ids.client_state.clone();
+    if begin(&front, &call, C::NAME, ids)? {
+        carry_out(&front, &call, order, state)?;
     }
     Ok(done())
 }
@@ -192,76 +101,50 @@ fn answered(call: &CallView) -> Result<(), ApiError> {
 }
 
 /// Notes a command on a live call. `false`: it is a repetition.
-fn begin(
-    front: &Front,
-    call: &CallView,
-    name: &str,
-    state: Option<String>,
-    id: Option<String>,
-) -> Result<bool, ApiError> {
-    client_state(state.as_deref())?;
+fn begin(front: &Front, call: &CallView, name: &str, ids: Ids) -> Result<bool, ApiError> {
+    client_state(ids.client_state.as_deref())?;
     let now = front.office.now();
     let mut lines = front.lines();
     let line = lines
         .get_mut(&call.call_id)
         .ok_or_else(ApiError::not_found)?;
-    if !line.command(id.as_deref(), now) {
+    if !line.command(ids.command_id.as_deref(), now) {
         return Ok(false);
     }
     if call.status.is_terminal() {
         return Err(ApiError::call_ended());
     }
-    line.log_command(now, name, json!({"command_id": id}));
-    if state.is_some() {
-        line.client_state = state;
+    line.log_command(now, name, json!({"command_id": ids.command_id}));
+    if ids.client_state.is_some() {
+        line.client_state = ids.client_state;
     }
     Ok(true)
 }
 
-/// Speaks or listens for `long` network time, after whatever was commanded before.
-fn busy(
+/// Starts what the network does at once, and queues what is heard one after the other.
+fn carry_out(
     front: &Arc<Front>,
     call: &CallView,
-    what: &'static str,
+    order: Order,
     state: Option<String>,
-    long: Duration,
-    ended: Value,
-) {
-    let long = long.div_f64(front.office.network.speed());
-    let now = front.office.now();
-    let (call_id, status) = (call.call_id.clone(), CallStatus::InProgress);
-    let wait = {
-        let mut lines = front.lines();
-        let Some(line) = lines.get_mut(&call_id) else {
-            return;
-        };
-        let begins = line.busy_until.max(now);
-        line.busy_until = begins + long;
-        if what == "call.speak" {
-            line.tell(
-                front,
-                ("call.speak.started", status),
-                state.clone(),
-                &json!({}),
-            );
+) -> Result<(), ApiError> {
+    match order {
+        Order::Record(plan) => super::recordings::start(front, call, *plan),
+        Order::TurnRecording(stage) => super::recordings::turn_running(front, call, stage),
+        Order::Stream(stream) => super::stream::start(front, call, stream, state),
+        Order::StopStream => {
+            if let Some(line) = front.lines().get_mut(&call.call_id) {
+                line.stream.cancel();
+            }
+            Ok(())
         }
-        line.busy_until.since(now)
-    };
-    let front = front.clone();
-    let tasks = front.office.tasks.clone();
-    tasks.spawn(async move {
-        let stop = front.office.stop.clone();
-        if stop.run_until_cancelled(sleep(wait)).await.is_none() {
-            return;
+        order => {
+            let lines = front.lines();
+            let line = lines.get(&call.call_id);
+            let tasks = line.and_then(|line| line.tasks.as_ref());
+            let tasks = tasks.ok_or_else(ApiError::call_ended)?;
+            let full = |_| ApiError::new(422, 90032, "Queue full", "Too many commands.");
+            tasks.try_send(Task { order, state }).map_err(full)
         }
-        let call = front.office.network.call(&call_id);
-        let ended = match call {
-            Some(call) if !call.status.is_terminal() => ended,
-            _ => json!({"status": "call_hangup"}),
-        };
-        if let Some(line) = front.lines().get_mut(&call_id) {
-            let event = format!("{what}.ended");
-            line.tell(&front, (&event, status), state, &ended);
-        }
-    });
+    }
 }

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use dialfleet_domain::time::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::Front;
+use super::conversation::Task;
 use super::request::CallRequest;
 use super::webhook;
 use super::wire::{Names, iso8601, uuid};
@@ -28,8 +31,12 @@ pub(super) struct Line {
     pub(super) client_state: Option<String>,
     /// Commands seen, and when.
     commands: BTreeMap<String, Timestamp>,
-    /// When everything that was asked to be spoken will have been.
-    pub(super) busy_until: Timestamp,
+    /// Where its conversation takes what is to be heard; from the answer to the end.
+    pub(super) tasks: Option<mpsc::Sender<Task>>,
+    /// Ends with the call.
+    pub(super) over: CancellationToken,
+    /// Ends with the newest stream.
+    pub(super) stream: CancellationToken,
     /// We were asked to hang up.
     pub(super) hung_up: bool,
     /// `GET /v2/call_events`, oldest first.
@@ -66,6 +73,18 @@ impl Line {
     pub(super) fn tell(
         &mut self,
         front: &Arc<Front>,
+        event: (&str, CallStatus),
+        state: Option<String>,
+        extra: &Value,
+    ) {
+        self.tell_at(None, front, event, state, extra);
+    }
+
+    /// The same, at another address.
+    pub(super) fn tell_at(
+        &mut self,
+        url: Option<String>,
+        front: &Arc<Front>,
         (name, status): (&str, CallStatus),
         state: Option<String>,
         extra: &Value,
@@ -84,6 +103,10 @@ impl Line {
         for (key, value) in extra.as_object().into_iter().flatten() {
             payload[key] = value.clone();
         }
+        if name.starts_with("call.recording.") {
+            // Published: it names the leg only.
+            payload.as_object_mut().map(|p| p.remove("call_control_id"));
+        }
         let hex: String = self.names.leg.chars().filter(|c| *c != '-').collect();
         let id = uuid(&format!("{}{:012x}", &hex[..20], self.events.len()));
         let event = json!({
@@ -99,7 +122,7 @@ impl Line {
             name: name.to_owned(),
             metadata: json!({ "event": event }),
         });
-        if let Some(url) = self.request.webhook_url.clone() {
+        if let Some(url) = url.or_else(|| self.request.webhook_url.clone()) {
             let pauses = self.request.retries(name);
             let parcel = |_| webhook::parcel(front, event, &url, pauses);
             self.courier.send(status, parcel);
@@ -199,6 +222,7 @@ impl Lines {
 
     pub(super) fn vanished(&mut self, call_id: &str) {
         if let Some(line) = self.calls.remove(call_id) {
+            line.over.cancel();
             line.courier.abandon();
         }
     }
@@ -212,7 +236,9 @@ impl Line {
             courier,
             names: Names::of(call_id),
             commands: BTreeMap::new(),
-            busy_until: Timestamp::default(),
+            tasks: None,
+            over: CancellationToken::new(),
+            stream: CancellationToken::new(),
             hung_up: false,
             events: Vec::new(),
         }

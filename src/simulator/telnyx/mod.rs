@@ -1,18 +1,26 @@
 //! Telnyx Call Control v2 as a dialer sees it: Dial and its 60 s of idempotency, commands on a
-//! call (speak, gather, hang up), signed webhooks, and what can be asked afterwards: a call's
-//! status, a connection's active calls, call events, webhook deliveries.
+//! call (speak, play, gather, record, transfer, stream, hang up), answering machine detection, signed
+//! webhooks, and what can be asked afterwards: a call's status, a connection's active calls, call
+//! events, webhook deliveries, recordings.
 //!
-//! Not here: DTMF, media, recording, conferences, transfer, `webhook_urls`, `call.cost`. Telnyx
+//! Not here: sending DTMF, conferences, `webhook_urls`, `call.cost`. Telnyx
 //! publishes neither the shape of a call event's `metadata` nor its default pauses between
 //! webhook tries; those here are guesses.
 
 mod actions;
 mod calls;
+mod commands;
+mod conversation;
+mod detection;
+mod gathers;
 mod line;
 mod progress;
+mod recordings;
 mod records;
 mod request;
 mod signature;
+mod stream;
+mod transfer;
 mod webhook;
 mod wire;
 
@@ -24,6 +32,12 @@ use axum::http::{HeaderMap, header};
 use axum::routing::{get, post};
 
 use crate::office::Office;
+use actions::Command;
+use commands::{
+    Enqueue, GatherStop, PlaybackStart, PlaybackStop, RecordPause, RecordResume, RecordStart,
+    RecordStop, Speak, StreamingStart, StreamingStop, TransferCommand,
+};
+use gathers::{GatherOnly, GatherUsingAudio, GatherUsingSpeak};
 use line::Lines;
 use signature::SigningKey;
 use webhook::Deliveries;
@@ -135,18 +149,35 @@ impl Fronts {
     }
 }
 
+fn commands() -> Router<Fronts> {
+    fn of<C: Command + 'static>(router: Router<Fronts>) -> Router<Fronts> {
+        let path = format!("/v2/calls/{{control}}/actions/{}", C::NAME);
+        router.route(&path, post(actions::give::<C>))
+    }
+    let router = of::<Speak>(of::<PlaybackStart>(of::<PlaybackStop>(Router::new())));
+    let router = of::<GatherOnly>(of::<GatherUsingSpeak>(of::<GatherUsingAudio>(router)));
+    let router = of::<GatherStop>(of::<TransferCommand>(of::<Enqueue>(router)));
+    let router = of::<RecordStart>(of::<RecordStop>(router));
+    let router = of::<RecordPause>(of::<RecordResume>(router));
+    of::<StreamingStart>(of::<StreamingStop>(router))
+}
+
 pub(crate) fn router(fronts: Vec<Arc<Front>>) -> Router {
     Router::new()
         .route("/v2/calls", post(calls::dial))
         .route("/v2/calls/{control}", get(calls::status))
         .route("/v2/calls/{control}/actions/hangup", post(actions::hangup))
-        .route("/v2/calls/{control}/actions/speak", post(actions::speak))
-        .route("/v2/calls/{control}/actions/gather", post(actions::gather))
+        .merge(commands())
         .route(
             "/v2/connections/{connection}/active_calls",
             get(records::active_calls),
         )
         .route("/v2/call_events", get(records::call_events))
+        .route("/v2/recordings", get(recordings::list))
+        .route(
+            "/v2/recordings/{id}",
+            get(recordings::fetch).delete(recordings::delete),
+        )
         .route("/v2/webhook_deliveries", get(records::deliveries))
         .with_state(Fronts(fronts.into()))
 }

@@ -1,16 +1,21 @@
 //! What the client is told about its call, and when. There is no event for ringing.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
-use super::Front;
-use super::request::Detection;
+use super::conversation::Conversation;
+use super::detection::{self, Told};
 use super::wire::{hangup_cause, iso8601};
+use super::{Front, recordings};
 use crate::office::Teller;
-use crate::timetable::{CallStatus, NetEvent, Party};
+use crate::timetable::{CallStatus, NetEvent};
+
+/// Commands that wait for their turn on one call.
+const COMMANDS: usize = 64;
 
 pub(super) struct Following {
     pub(super) front: Arc<Front>,
@@ -26,12 +31,14 @@ impl Teller for Following {
                 self.send(("call.initiated", status), &extra);
             }
             NetEvent::Ringing => {}
-            NetEvent::Answered { party } => {
+            NetEvent::Answered { .. } => {
                 let extra = json!({"state": "answered", "start_time": self.started_at()});
                 self.send(("call.answered", status), &extra);
-                self.detect(party);
+                self.begin();
             }
             NetEvent::Ended { .. } => {
+                self.stop();
+                recordings::complete_all(&self.front, &self.call_id);
                 let extra = self.end();
                 self.send(("call.hangup", status), &extra);
                 self.front.lines().ended(&self.call_id);
@@ -75,40 +82,71 @@ impl Following {
         })
     }
 
-    /// Detection listens for a while and tells the result, if the call still lives.
-    fn detect(&self, party: Party) {
-        let detection = {
-            let lines = self.front.lines();
-            let line = lines.get(&self.call_id);
-            line.map_or(Detection::Disabled, |line| line.request.detection())
+    /// Somebody answered: the recording, the detection and the conversation begin.
+    fn begin(&self) {
+        let (front, office) = (self.front.clone(), self.front.office.clone());
+        let (Some(call), Some(person)) = (
+            office.network.call(&self.call_id),
+            office.network.person(&self.call_id),
+        ) else {
+            return;
         };
-        let (event, human) = match detection {
-            Detection::Disabled => return,
-            Detection::Premium => ("call.machine.premium.detection.ended", "human_residence"),
-            Detection::Detect
-            | Detection::DetectBeep
-            | Detection::DetectWords
-            | Detection::GreetingEnd => ("call.machine.detection.ended", "human"),
-        };
-        let (result, listening) = match party {
-            Party::Human => (human, 1_500),
-            Party::Machine => ("machine", 3_500),
-        };
-        let wait = Duration::from_millis(listening).div_f64(self.front.office.network.speed());
-        let (front, call_id) = (self.front.clone(), self.call_id.clone());
-        let tasks = front.office.tasks.clone();
-        tasks.spawn(async move {
-            let stop = front.office.stop.clone();
-            if stop.run_until_cancelled(sleep(wait)).await.is_none() {
+        let (sender, tasks) = mpsc::channel(COMMANDS);
+        let (over, mode, plan) = {
+            let mut lines = front.lines();
+            let Some(line) = lines.get_mut(&self.call_id) else {
                 return;
+            };
+            line.tasks = Some(sender);
+            let request = &line.request;
+            (line.over.clone(), request.detection(), request.recording())
+        };
+        if let Some(plan) = plan {
+            // It cannot fail: the call has just been answered.
+            let _ = recordings::start(&front, &call, plan);
+        }
+        self.detect(detection::events(mode, person.who), over.clone());
+        let conversation = Conversation {
+            front,
+            call_id: self.call_id.clone(),
+            person,
+            over,
+            prompts: 0,
+        };
+        let stop = office.stop.clone();
+        office.tasks.spawn(async move {
+            stop.run_until_cancelled(conversation.run(tasks)).await;
+        });
+    }
+
+    /// Detection listens, and tells what it hears while the call lives.
+    fn detect(&self, events: Vec<Told>, over: CancellationToken) {
+        let (front, call_id) = (self.front.clone(), self.call_id.clone());
+        let (tasks, stop) = (front.office.tasks.clone(), front.office.stop.clone());
+        let begun = Instant::now();
+        let work = async move {
+            for (after, name, result) in events {
+                sleep_until(begun + front.office.scaled(after)).await;
+                if let Some(line) = front.lines().get_mut(&call_id) {
+                    let event = (name, CallStatus::InProgress);
+                    line.tell(&front, event, None, &json!({ "result": result }));
+                }
             }
-            let call = front.office.network.call(&call_id);
-            if call.is_some_and(|call| !call.status.is_terminal())
-                && let Some(line) = front.lines().get_mut(&call_id)
-            {
-                let event = (event, CallStatus::InProgress);
-                line.tell(&front, event, None, &json!({ "result": result }));
+        };
+        tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = over.cancelled() => {}
+                () = work => {}
             }
         });
+    }
+
+    /// Nothing more is heard.
+    fn stop(&self) {
+        if let Some(line) = self.front.lines().get_mut(&self.call_id) {
+            line.tasks = None;
+            line.over.cancel();
+        }
     }
 }

@@ -8,8 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::commands::plan;
 use super::wire::ApiError;
 use crate::network::Dial;
+use crate::takes::Plan;
 use crate::timetable::Amd;
 use crate::whose::{Whose, is_e164, is_http};
 
@@ -36,6 +38,47 @@ pub(super) struct CallRequest {
     webhook_retries_policies: BTreeMap<String, RetryPolicy>,
     #[serde(default)]
     answering_machine_detection: Detection,
+    answering_machine_detection_config: Option<DetectionConfig>,
+    record: Option<Record>,
+    #[serde(default = "dual")]
+    record_channels: String,
+    #[serde(default = "mp3")]
+    record_format: String,
+    record_track: Option<String>,
+    record_max_length: Option<u32>,
+    record_trim: Option<String>,
+    record_custom_file_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+enum Record {
+    #[serde(rename = "record-from-answer")]
+    FromAnswer,
+}
+
+/// Accepted, and of no effect: detection takes the time that it takes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only the names and types are checked")]
+struct DetectionConfig {
+    total_analysis_time_millis: Option<u32>,
+    after_greeting_silence_millis: Option<u32>,
+    between_words_silence_millis: Option<u32>,
+    greeting_duration_millis: Option<u32>,
+    initial_silence_millis: Option<u32>,
+    maximum_number_of_words: Option<u32>,
+    maximum_word_length_millis: Option<u32>,
+    silence_threshold: Option<u32>,
+    greeting_total_analysis_time_millis: Option<u32>,
+    greeting_silence_duration_millis: Option<u32>,
+}
+
+fn dual() -> String {
+    "dual".to_owned()
+}
+
+fn mp3() -> String {
+    "mp3".to_owned()
 }
 
 #[derive(Deserialize, Default, PartialEq)]
@@ -141,7 +184,39 @@ impl CallRequest {
                 return invalid("/webhook_retries_policies", detail);
             }
         }
+        plan(
+            &request.record_format,
+            &request.record_channels,
+            request.record_track.as_deref(),
+        )?;
+        if request.record_max_length.is_some_and(|s| s > 43_200) {
+            return invalid("/record_max_length", "must be 0 to 43200");
+        }
+        if request
+            .record_trim
+            .as_deref()
+            .is_some_and(|t| t != "trim-silence")
+        {
+            return invalid("/record_trim", "must be trim-silence");
+        }
+        if request
+            .record_custom_file_name
+            .as_deref()
+            .is_some_and(|n| n.len() > 40)
+        {
+            return invalid("/record_custom_file_name", "has at most 40 characters");
+        }
+        let _ = &request.answering_machine_detection_config;
         Ok(request)
+    }
+
+    /// The recording asked for with the call.
+    pub(super) fn recording(&self) -> Option<Plan> {
+        let Record::FromAnswer = self.record.as_ref()?;
+        let track = self.record_track.as_deref();
+        let plan = plan(&self.record_format, &self.record_channels, track).ok()?;
+        let source = "DialVerb";
+        Some(Plan { source, ..plan })
     }
 
     /// What the network is asked for. With `retry_on_timeout` Telnyx goes on ringing by another

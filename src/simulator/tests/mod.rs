@@ -1,21 +1,26 @@
 //! A client and a receiver of callbacks around a simulator that runs a thousand times faster than
 //! life, all over real HTTP.
 
+mod documents;
 mod faults;
 mod network;
+mod recordings;
 mod sanspbx;
 mod telnyx;
+mod telnyx_calls;
 mod twilio;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
@@ -30,6 +35,7 @@ use crate::{Faults, Simulator, SimulatorConfig};
 const SID: &str = "AC00000000000000000000000000000001";
 const TOKEN: &str = "12345";
 const CALLER: &str = "+15557770000";
+const LONG: &str = "<Response><Pause length=\"3600\"/><Pause length=\"3600\"/></Response>";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A verified callback.
@@ -59,7 +65,11 @@ struct Receiver {
     origin: String,
     refuse: Arc<AtomicU32>,
     received: mpsc::Sender<Callback>,
+    documents: Documents,
 }
+
+/// What is answered at a path: content type and body.
+type Documents = Arc<Mutex<BTreeMap<String, (&'static str, String)>>>;
 
 struct World {
     sim: Simulator,
@@ -68,6 +78,7 @@ struct World {
     /// How many callbacks to answer with 503 from now on.
     refuse: Arc<AtomicU32>,
     received: mpsc::Receiver<Callback>,
+    documents: Documents,
     _stop: DropGuard,
 }
 
@@ -76,7 +87,7 @@ async fn receive(
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> StatusCode {
+) -> Response {
     let fields: BTreeMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
     let url = format!("{}{uri}", receiver.origin);
     let pairs = fields
@@ -89,7 +100,7 @@ async fn receive(
             .to_owned()
     };
     if header("X-Twilio-Signature") != sign(TOKEN, &url, pairs) {
-        return StatusCode::FORBIDDEN;
+        return StatusCode::FORBIDDEN.into_response();
     }
     let refused = receiver
         .refuse
@@ -112,10 +123,11 @@ async fn receive(
         })
         .await
         .unwrap();
-    if refused {
-        StatusCode::SERVICE_UNAVAILABLE
-    } else {
-        StatusCode::NO_CONTENT
+    let document = receiver.documents.lock().unwrap().get(uri.path()).cloned();
+    match document {
+        _ if refused => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Some((kind, body)) => ([(CONTENT_TYPE, kind)], body).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
     }
 }
 
@@ -134,10 +146,12 @@ impl World {
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let (sender, received) = mpsc::channel(1_000);
         let refuse = Arc::new(AtomicU32::new(0));
+        let documents = Documents::default();
         let state = Receiver {
             origin: origin.clone(),
             refuse: refuse.clone(),
             received: sender,
+            documents: documents.clone(),
         };
         let app = Router::new().fallback(receive).with_state(state);
         let stop = CancellationToken::new();
@@ -152,6 +166,7 @@ impl World {
             origin,
             refuse,
             received,
+            documents,
             _stop: stop.drop_guard(),
         }
     }
@@ -173,7 +188,8 @@ impl World {
         let mut form = vec![
             ("To", to.to_owned()),
             ("From", CALLER.to_owned()),
-            ("Url", format!("{}/flow", self.origin)),
+            // The callee is the one who ends it.
+            ("Twiml", LONG.to_owned()),
             ("StatusCallback", self.callback_url(attempt, "0")),
         ];
         let events = ["initiated", "ringing", "answered", "completed"];

@@ -176,7 +176,7 @@ async fn every_end_has_its_word() {
         exchange
             .sim
             .network()
-            .set_script(format!("+91987654320{n}"), script);
+            .set_script(format!("+91987654320{n}"), script.clone());
         answer(exchange.dial(&token, &format!("0987654320{n}"), &format!("c:{n}:1"))).await;
         let (_, _, report) = exchange.callback().await;
         assert_eq!(report["disposition"], word, "{script:?}");

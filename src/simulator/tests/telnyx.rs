@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::{CALLER, PATIENCE};
-use crate::{Account, Faults, Simulator, SimulatorConfig, TelnyxAccount};
+use crate::{Account, Faults, Person, Script, Simulator, SimulatorConfig, TelnyxAccount};
 
 const KEY: &str = "KEY123";
 const CONNECTION: &str = "1293384261075731461";
@@ -63,9 +63,9 @@ async fn receive(
     }
 }
 
-struct World {
-    sim: Simulator,
-    http: reqwest::Client,
+pub(super) struct World {
+    pub(super) sim: Simulator,
+    pub(super) http: reqwest::Client,
     origin: String,
     refuse: Arc<AtomicU32>,
     received: mpsc::Receiver<(String, Value)>,
@@ -73,11 +73,19 @@ struct World {
 }
 
 impl World {
-    async fn new(faults: Faults) -> Self {
+    pub(super) async fn new(faults: Faults) -> Self {
         Self::with(faults, |_| ()).await
     }
 
-    async fn with(faults: Faults, change: impl FnOnce(&mut TelnyxAccount)) -> Self {
+    pub(super) async fn at_speed(speed: f64) -> Self {
+        Self::start(Faults::default(), speed, |_| ()).await
+    }
+
+    pub(super) async fn with(faults: Faults, change: impl FnOnce(&mut TelnyxAccount)) -> Self {
+        Self::start(faults, 1_000.0, change).await
+    }
+
+    async fn start(faults: Faults, speed: f64, change: impl FnOnce(&mut TelnyxAccount)) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let origin = format!("http://{}", listener.local_addr().unwrap());
         let (sender, received) = mpsc::channel(1_000);
@@ -96,7 +104,7 @@ impl World {
             axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
         TaskTracker::new().spawn(async move { server.await.unwrap() });
         let config = SimulatorConfig {
-            speed: 1_000.0,
+            speed,
             faults,
             ..SimulatorConfig::with([Account::Telnyx(account)])
         };
@@ -110,7 +118,7 @@ impl World {
         }
     }
 
-    fn body(&self, to: &str, attempt: &str) -> Value {
+    pub(super) fn body(&self, to: &str, attempt: &str) -> Value {
         let attempt = URL_SAFE_NO_PAD.encode(attempt);
         json!({
             "connection_id": CONNECTION,
@@ -122,14 +130,14 @@ impl World {
         })
     }
 
-    async fn post(&self, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> reqwest::Result<(u16, Value)> {
         let url = format!("{}/v2/{path}", self.sim.base_url());
         let request = self.http.post(url).bearer_auth(KEY).json(body);
         let response = request.timeout(PATIENCE).send().await?;
         Ok((response.status().as_u16(), response.json().await?))
     }
 
-    async fn dial(&self, to: &str, attempt: &str) -> String {
+    pub(super) async fn dial(&self, to: &str, attempt: &str) -> String {
         let body = self.body(to, attempt);
         let (status, call) = self.post("calls", &body).await.unwrap();
         assert_eq!(
@@ -140,25 +148,25 @@ impl World {
         call["data"]["call_control_id"].as_str().unwrap().to_owned()
     }
 
-    async fn act(&self, call: &str, action: &str, body: &Value) -> (u16, Value) {
+    pub(super) async fn act(&self, call: &str, action: &str, body: &Value) -> (u16, Value) {
         let path = format!("calls/{call}/actions/{action}");
         self.post(&path, body).await.unwrap()
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
         let url = format!("{}/v2/{path}", self.sim.base_url());
         let request = self.http.get(url).bearer_auth(KEY);
         let response = request.timeout(PATIENCE).send().await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    async fn next(&mut self) -> (String, Value) {
+    pub(super) async fn next(&mut self) -> (String, Value) {
         let next = timeout(PATIENCE, self.received.recv()).await;
         next.expect("a webhook in time").unwrap()
     }
 
     /// The next event of that type; others are dropped.
-    async fn event(&mut self, kind: &str) -> Value {
+    pub(super) async fn event(&mut self, kind: &str) -> Value {
         loop {
             let (_, event) = self.next().await;
             if event["data"]["event_type"] == kind {
@@ -367,6 +375,9 @@ async fn commands_drive_an_answered_call() {
         (&json!("originator_cancel"), &json!("caller"))
     );
 
+    let (ring_ms, person) = (1_000, Person::default());
+    let script = Script::Person { ring_ms, person };
+    world.sim.network().set_script("+15550100900", script);
     let call = world.dial("+15550100900", "camp:b:1").await;
     world.event("call.answered").await;
     for _ in 0..2 {
@@ -551,6 +562,12 @@ async fn detection_is_reported_aside() {
         ),
     ];
     for (n, (to, mode, kind, result)) in table.into_iter().enumerate() {
+        let (ring_ms, talk_ms) = (1_000, 3_600_000);
+        let script = match result {
+            "machine" => Script::Machine { ring_ms, talk_ms },
+            _ => Script::Human { ring_ms, talk_ms },
+        };
+        world.sim.network().set_script(to, script);
         let mut body = world.body(to, &format!("camp:{n}:1"));
         body["answering_machine_detection"] = json!(mode);
         world.post("calls", &body).await.unwrap();

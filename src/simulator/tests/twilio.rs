@@ -125,7 +125,11 @@ async fn requests_are_checked_as_twilio_checks_them() {
     let cases = [
         ("To", None, 21201),
         ("From", None, 21213),
-        ("Url", None, 21205),
+        ("Twiml", None, 21205),
+        ("Url", Some("ftp://example.com/"), 21205),
+        ("Method", Some("PUT"), 21206),
+        ("MachineDetection", Some("yes"), 21234),
+        ("RecordingTrack", Some("none"), 20001),
         ("To", Some("5550100"), 21211),
         ("From", Some("nobody"), 21212),
         ("StatusCallback", Some("ftp://example.com/"), 21609),
@@ -134,6 +138,7 @@ async fn requests_are_checked_as_twilio_checks_them() {
     for (key, value, code) in cases {
         let mut form = world.form("+15550100000", "camp:a:1");
         form.retain(|(k, _)| *k != key);
+        form.push(("Record", "true".to_owned()));
         form.extend(value.map(|v| (key, v.to_owned())));
         let (status, body) = world.post(&world.calls_url(), &form).await.unwrap();
         assert_eq!(

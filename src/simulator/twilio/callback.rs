@@ -14,6 +14,8 @@ use crate::courier::{Failure, Letter, Parcel};
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// What stands for the sequence number of a detection result, which has none.
 pub(super) const DETECTION_SEQ: u32 = 100;
+/// The same of a recording that begins; the next is that of one that is complete.
+pub(super) const RECORDING_SEQ: u32 = 200;
 
 pub(super) type Fields = Vec<(&'static str, String)>;
 
@@ -34,7 +36,8 @@ pub(super) fn detection(front: Arc<Front>, url: &str, call_sid: &str, fields: Fi
     parcel(front, url, format!("{call_sid}-{DETECTION_SEQ}"), fields)
 }
 
-fn parcel(front: Arc<Front>, url: &str, token: String, fields: Fields) -> Parcel {
+/// Any other callback; `token` is the same for every try.
+pub(super) fn parcel(front: Arc<Front>, url: &str, token: String, fields: Fields) -> Parcel {
     let overrides = Overrides::of(url);
     let pauses = (0..overrides.retries).map(|nth| RETRY_PAUSE * 2_u32.pow(nth));
     Parcel {

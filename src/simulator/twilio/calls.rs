@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::request::{CallRequest, Form};
+use super::request::{CallRequest, Form, Source};
 use super::wire::{API_VERSION, ApiError, call_json, rest_status};
 use super::{Front, Fronts, progress};
 use crate::fuse::Fuse;
@@ -91,15 +91,31 @@ pub(super) async fn update(
             HangUp::Unknown => return Err(ApiError::not_found(&file)),
         },
         Some(_) => return Err(ApiError::new(400, 20001, "Status is not valid")),
-        // A new document or time limit is accepted and has no effect: there is no media here.
         None if call.status.is_terminal() => return Err(over()),
-        None => {}
+        None => redirect(&front, &call, &form)?,
     }
     let call = find(&front, &file)?;
     Ok(Json(call_json(&account, &call)))
 }
 
-fn find(front: &Front, file: &str) -> Result<CallView, ApiError> {
+/// Puts another document in the place of the one that is executed. (Another time limit is accepted
+/// and has no effect.)
+fn redirect(front: &Front, call: &CallView, form: &Form) -> Result<(), ApiError> {
+    if form.get("Url").is_some() && form.get("Twiml").is_some() {
+        let why = "Url and Twiml exclude each other";
+        return Err(ApiError::new(400, 20001, why));
+    }
+    let Some(source) = Source::parse(form)? else {
+        return Ok(());
+    };
+    let over = || ApiError::new(400, 21220, "Call is not in-progress. Cannot redirect.");
+    let conversations = front.conversations();
+    let conversation = conversations.get(&call.call_id).ok_or_else(over)?;
+    conversation.try_send(source).map_err(|_| over())
+}
+
+/// The account's call of that file name.
+pub(super) fn find(front: &Front, file: &str) -> Result<CallView, ApiError> {
     let missing = || ApiError::not_found(&format!("/{API_VERSION}/Accounts/…/Calls/{file}"));
     let sid = file.strip_suffix(".json").ok_or_else(missing)?;
     let call = front.office.network.call(sid);

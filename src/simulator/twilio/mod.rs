@@ -1,27 +1,38 @@
 //! Twilio Programmable Voice (2010-04-01) as a dialer sees it: create, look up, list and end
-//! calls; signed status callbacks; answering machine results.
+//! calls; signed status callbacks; answering machine detection; TwiML, executed strictly; recordings.
 //!
 //! Every callback and every call's progress is a task of the simulator's tracker. Not here: the
-//! `StartTime` list filters, notifications, recordings, and fetching `Url`.
+//! `StartTime` list filters, notifications, conferences, and status callbacks of dialed numbers and
+//! streams.
 
+mod attributes;
 mod callback;
 mod calls;
+mod conversation;
+mod detection;
+mod document;
+mod fetch;
+mod nouns;
 mod progress;
+mod recordings;
 mod request;
 mod signature;
 mod wire;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::http::{HeaderMap, header};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tokio::sync::mpsc;
 
 pub use signature::sign;
 
 use crate::office::Office;
+use request::Source;
 use wire::ApiError;
 
 /// A Twilio account that clients may use.
@@ -44,6 +55,8 @@ pub(crate) struct Front {
     account_sid: String,
     auth_token: String,
     authorization: String,
+    /// Where the conversations of answered calls take other documents.
+    conversations: Mutex<BTreeMap<String, mpsc::Sender<Source>>>,
 }
 
 impl Front {
@@ -55,7 +68,14 @@ impl Front {
             account_sid: account.account_sid,
             auth_token: account.auth_token,
             authorization: format!("Basic {basic}"),
+            conversations: Mutex::default(),
         })
+    }
+
+    fn conversations(&self) -> MutexGuard<'_, BTreeMap<String, mpsc::Sender<Source>>> {
+        self.conversations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -104,6 +124,18 @@ pub(crate) fn router(fronts: Vec<Arc<Front>>) -> Router {
         .route(
             "/2010-04-01/Accounts/{account}/Calls/{file}",
             get(calls::fetch).post(calls::update),
+        )
+        .route(
+            "/2010-04-01/Accounts/{account}/Calls/{call}/Recordings.json",
+            post(recordings::create).get(recordings::list),
+        )
+        .route(
+            "/2010-04-01/Accounts/{account}/Calls/{call}/Recordings/{file}",
+            post(recordings::update),
+        )
+        .route(
+            "/2010-04-01/Accounts/{account}/Recordings/{file}",
+            get(recordings::fetch).delete(recordings::delete),
         )
         .with_state(Fronts(fronts.into()))
 }

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use super::detection::Detection;
+use super::document::Target;
 use super::wire::ApiError;
 use crate::network::Dial;
-use crate::timetable::{Amd, CallStatus};
+use crate::takes::Plan;
+use crate::timetable::CallStatus;
 use crate::whose::{Whose, is_e164, is_http};
 
 /// Fields of a form body, in order, keys repeated.
@@ -20,7 +23,8 @@ impl Form {
         self.all(key).find(|value| !value.is_empty())
     }
 
-    fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+    /// Every value of `key`.
+    pub(super) fn all(&self, key: &str) -> impl Iterator<Item = &str> {
         self.0
             .iter()
             .filter(move |(k, _)| k == key)
@@ -42,6 +46,49 @@ pub(super) struct CallRequest {
     events: Vec<String>,
     /// Where to post the result of asynchronous detection.
     pub(super) amd_callback: Option<String>,
+    pub(super) detection: Option<Detection>,
+    /// What happens after the answer. `None`: an application's own document, which is silence.
+    pub(super) source: Option<Source>,
+    /// Where a document comes from when its own address fails.
+    pub(super) fallback: Option<String>,
+    /// The recording asked for with the call.
+    pub(super) record: Option<Plan>,
+}
+
+/// Where a document comes from.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    /// It came with the request.
+    Inline(String),
+    /// It is asked for.
+    Fetched(Target),
+}
+
+/// Longest document within a request.
+const MAX_TWIML: usize = 4_000;
+
+impl Source {
+    /// `Url` or, without one, `Twiml`.
+    pub(super) fn parse(form: &Form) -> Result<Option<Self>, ApiError> {
+        let bad = |code, message: &str| ApiError::new(400, code, message);
+        let post = match form.get("Method") {
+            None | Some("POST") => true,
+            Some("GET") => false,
+            Some(_) => return Err(bad(21206, "Method is not valid.")),
+        };
+        match (form.get("Url"), form.get("Twiml")) {
+            (Some(url), _) if !is_http(url) => Err(bad(21205, "Url is not a valid URL.")),
+            (Some(url), _) => {
+                let url = url.to_owned();
+                Ok(Some(Self::Fetched(Target { url, post })))
+            }
+            (None, Some(text)) if text.chars().count() > MAX_TWIML => {
+                Err(bad(21218, "Twiml has more than 4000 characters."))
+            }
+            (None, Some(text)) => Ok(Some(Self::Inline(text.to_owned()))),
+            (None, None) => Ok(None),
+        }
+    }
 }
 
 impl CallRequest {
@@ -62,14 +109,9 @@ impl CallRequest {
         if !is_e164(from) {
             return Err(bad(21212, "The source phone number provided is not valid."));
         }
-        if !["Url", "Twiml", "ApplicationSid"]
-            .iter()
-            .any(|key| form.get(key).is_some())
-        {
+        let source = Source::parse(form)?;
+        if source.is_none() && form.get("ApplicationSid").is_none() {
             return Err(bad(21205, "Url parameter is required."));
-        }
-        if form.get("Url").is_some_and(|url| !is_http(url)) {
-            return Err(bad(21205, "Url is not a valid URL."));
         }
         let callback = |key| match form.get(key) {
             Some(url) if !is_http(url) => Err(bad(21609, "The StatusCallback URL is not valid.")),
@@ -77,13 +119,14 @@ impl CallRequest {
         };
         let status_callback = callback("StatusCallback")?;
         let amd_callback = callback("AsyncAmdStatusCallback")?;
-        let amd = match form.get("MachineDetection") {
-            None => None,
-            Some("Enable") => Some(Amd::Detect),
-            Some("DetectMessageEnd") => Some(Amd::GreetingEnd),
-            Some(_) => return Err(bad(21234, "Invalid MachineDetection value.")),
+        // Documented: no detection when digits are sent.
+        let detection = Detection::parse(form)?.filter(|_| form.get("SendDigits").is_none());
+        let asynchronous = detection.is_some_and(|d| !d.holds);
+        let record = match form.get("Record") {
+            Some("true") => Some(Plan::parse(form, "OutboundAPI")?),
+            None | Some("false") => None,
+            Some(_) => return Err(bad(21206, "Record is not valid.")),
         };
-        let asynchronous = amd.is_some() && form.get("AsyncAmd") == Some("true");
         let whose = Whose::of(status_callback.as_deref().unwrap_or_default(), from);
         let dial = Dial {
             carrier: carrier.to_owned(),
@@ -94,7 +137,7 @@ impl CallRequest {
             attempt_key: whose.attempt,
             campaign_key: whose.campaign,
             leg: whose.leg,
-            amd,
+            amd: detection.map(|d| d.amd),
         };
         let events = form
             .all("StatusCallbackEvent")
@@ -104,6 +147,10 @@ impl CallRequest {
             status_callback,
             events: events.map(str::to_owned).collect(),
             amd_callback: amd_callback.filter(|_| asynchronous),
+            detection,
+            source,
+            fallback: callback("FallbackUrl")?,
+            record,
         })
     }
 

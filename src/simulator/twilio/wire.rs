@@ -7,7 +7,7 @@ use dialfleet_domain::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::network::CallView;
-use crate::timetable::{Amd, CallStatus, Party};
+use crate::timetable::CallStatus;
 
 pub(super) const API_VERSION: &str = "2010-04-01";
 
@@ -69,15 +69,6 @@ pub(super) fn rest_status(status: CallStatus) -> &'static str {
     }
 }
 
-/// `AnsweredBy`, when detection was asked for and somebody answered.
-pub(super) fn answered_by(call: &CallView) -> Option<&'static str> {
-    match (call.party?, call.dial.amd?) {
-        (Party::Human, _) => Some("human"),
-        (Party::Machine, Amd::Detect) => Some("machine_start"),
-        (Party::Machine, Amd::GreetingEnd) => Some("machine_end_beep"),
-    }
-}
-
 /// What a minute costs; one begun counts whole.
 const CENTS_PER_100_MINUTES: u64 = 140;
 
@@ -119,7 +110,7 @@ pub(super) fn call_json(account: &str, call: &CallView) -> Value {
         "duration": seconds,
         "price": price(call),
         "price_unit": "USD",
-        "answered_by": answered_by(call),
+        "answered_by": call.answered_by,
         "queue_time": call.queued_for.as_millis().to_string(),
         "trunk_sid": null,
         "api_version": API_VERSION,

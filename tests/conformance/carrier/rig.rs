@@ -11,7 +11,7 @@ use dialfleet_adapters::sqlite::SqliteStore;
 use dialfleet_adapters::system::{SystemClock, SystemEntropy};
 use dialfleet_domain::call::{Attempt, CallState};
 use dialfleet_domain::campaign::Campaign;
-use dialfleet_domain::flow::Step;
+use dialfleet_domain::flow::{Action, Step};
 use dialfleet_domain::id::WorkerId;
 use dialfleet_engine::fleet::{Fleet, Settings};
 use dialfleet_engine::pace::Pace;
@@ -82,6 +82,7 @@ impl Rig {
             keys: CallbackKeys::new(&[CallbackKeys::mint(&[7; 32])]).unwrap(),
             pace: Pace::new(clock.clone(), [(id, 1.0)]),
             clock: FleetClock::new(clock),
+            opt_outs: dialfleet_engine::opt_out::OptOuts::default(),
             dialer: None,
             stopping: stopping.clone(),
         });
@@ -127,8 +128,10 @@ impl Rig {
             from: attempt.legs[0].from.clone(),
             ring_timeout_s: 30,
             max_duration_s: 600,
-            flow: campaign().flow,
-            amd: dialfleet_domain::campaign::AmdMode::Off,
+            opening: Some(vec![Action::Pause { seconds: 600 }; 6]),
+            flow_url: String::new(),
+            amd: dialfleet_domain::amd::Amd::default(),
+            leaves_message: false,
             callback_url: self.fleet.keys.callback_url(
                 &self.fleet.settings.public_url,
                 profile.kind,

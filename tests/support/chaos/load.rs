@@ -70,8 +70,9 @@ impl Load {
             rate: options.rate,
         };
         for (i, size) in SIZES.into_iter().enumerate() {
-            // A call takes half a second, but some slots wait for repair, and outages are made up for.
-            let limit = (options.rate * 22 * size / 1_000).max(2);
+            // A call takes half a second, but many slots wait for repair (a lost last callback for 20 s, a
+            // proof of absence for 60), and outages are made up for.
+            let limit = (options.rate * 44 * size / 1_000).max(2);
             let body = campaign(&format!("chaos {i}"), limit);
             let made = load.ask(Method::POST, "/campaigns", Some(&body)).await?;
             let id = made["id"].as_str().context("a campaign has an id")?;

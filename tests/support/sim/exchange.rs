@@ -128,7 +128,7 @@ impl Exchange {
         let line = Line {
             carrier: carrier.clone(),
             url: request.callback_url.clone(),
-            amd: request.amd != AmdMode::Off,
+            amd: request.amd.mode != AmdMode::Off,
             listed_at: self.weather.time.elapsed() + lag,
             callbacks: 0,
         };
@@ -169,8 +169,16 @@ impl Exchange {
                     let party = match party {
                         dialfleet_simulator::Party::Human => Party::Human,
                         dialfleet_simulator::Party::Machine => Party::Machine,
+                        dialfleet_simulator::Party::Fax => Party::Fax,
+                        dialfleet_simulator::Party::Silence => Party::Unknown,
                     };
-                    self.call_back(call, vec![CallStatus::Party { party }]);
+                    self.call_back(
+                        call,
+                        vec![CallStatus::Party {
+                            party,
+                            detected: None,
+                        }],
+                    );
                 }
                 vec![CallStatus::Answered]
             }

@@ -66,6 +66,8 @@ pub struct Options {
     pub trace: usize,
     /// The engine's own log appears in the trace. Costs time, changes nothing.
     pub engine_log: bool,
+    /// How many times as long things go wrong: more attempts under faults for the time a world takes.
+    pub bad_times: u32,
     /// What is missing on purpose.
     pub mutant: Option<Mutant>,
     /// Every process is killed at this one of the [`PLACES`], again and again, and nothing else happens
@@ -82,6 +84,7 @@ impl Options {
             swarm: false,
             trace: 200,
             engine_log: false,
+            bad_times: 1,
             mutant: None,
             aim: None,
         }
@@ -95,6 +98,7 @@ impl Options {
             swarm: true,
             trace: 200,
             engine_log: false,
+            bad_times: 1,
             mutant: None,
             aim: None,
         }

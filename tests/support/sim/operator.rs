@@ -181,6 +181,7 @@ impl Operator {
                 } else {
                     AmdMode::Async
                 },
+                ..Amd::default()
             },
             ring_timeout_s: self.small(5, 12),
             max_duration_s: self.small(10, 20),

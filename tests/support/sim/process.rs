@@ -152,6 +152,7 @@ impl Company {
                     .iter()
                     .map(|profile| (profile, self.decks.get(&profile.id).cloned())),
             ),
+            opt_outs: dialfleet_engine::opt_out::OptOuts::default(),
             dialer: dials.then(|| Dialer::new(carriers.keys())),
             carriers,
             clock: FleetClock::new(clock),

@@ -60,7 +60,7 @@ impl World {
         let workers = usize::try_from(draw(1, 4)).unwrap_or(1);
         let size = usize::from(weather.chance.hits(Kind::Setting, LARGE));
         let (short, long) = BAD_TIMES_S[size];
-        let bad_times = Duration::from_secs(draw(short, long));
+        let bad_times = Duration::from_secs(draw(short, long)) * options.bad_times;
         let (profiles, deck) = (profiles(&weather)?, deck(&weather)?);
         let population = population(seed, &weather);
         let checks = Arc::new(Checks::new(Arc::clone(&weather)));

@@ -267,7 +267,15 @@ impl SansPbx {
                     commands: CommandStyle::Document,
                     // Nobody says so; it is for proofs by asking, and this carrier cannot be asked.
                     queue_bound: Duration::ZERO,
-                    cannot: &[Feature::AsyncAmd, Feature::SyncAmd],
+                    // What is said, or which program gets the audio, is configured there.
+                    cannot: &[
+                        Feature::AsyncAmd,
+                        Feature::SyncAmd,
+                        Feature::Play,
+                        Feature::Gather,
+                        Feature::Record,
+                        Feature::Transfer,
+                    ],
                 },
             },
             tokens: tokens.map_err(BuildError::Client)?,

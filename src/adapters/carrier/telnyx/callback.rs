@@ -1,6 +1,5 @@
 //! Webhooks: is it genuine, does it belong to the address it came to, and what does it say?
 
-use dialfleet_domain::call::Party;
 use dialfleet_domain::id::CarrierCallId;
 use dialfleet_domain::money::Money;
 use dialfleet_domain::time::Timestamp;
@@ -100,21 +99,24 @@ pub(super) fn read(
 /// What it says; nothing, if it is about something that we do not follow.
 fn statuses(event: &Event, step: Option<u32>) -> Vec<CallStatus> {
     let payload = &event.payload;
-    let party = |party| vec![CallStatus::Party { party }];
+    let detected = |detected| vec![CallStatus::detected(detected)];
+    let result = payload.result.as_deref().unwrap_or_default();
     match event.event_type.as_str() {
         "call.initiated" => vec![CallStatus::Initiated],
         "call.answered" => vec![CallStatus::Answered],
         "call.hangup" => vec![payload.hangup.status()],
         "call.cost" => cost(payload.cost_parts.as_ref()).into_iter().collect(),
         "call.machine.detection.ended" | "call.machine.premium.detection.ended" => {
-            party(record::party(payload.result.as_deref().unwrap_or_default()))
+            detected(record::detected(result))
         }
         // A beep before the verdict is the verdict: no other comes.
-        "call.machine.premium.greeting.ended" => party(Party::Machine),
+        "call.machine.greeting.ended" | "call.machine.premium.greeting.ended" => {
+            detected(record::greeting(result))
+        }
         "call.speak.ended" | "call.gather.ended" => match step {
             // The end of the call ends the step; there is no next one.
             Some(_) if payload.status.as_ref().is_some_and(|s| s == "call_hangup") => Vec::new(),
-            Some(step) => vec![CallStatus::StepEnded { step }],
+            Some(step) => vec![CallStatus::step_ended(step)],
             None => Vec::new(),
         },
         _ => Vec::new(),

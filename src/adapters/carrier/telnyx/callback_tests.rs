@@ -1,3 +1,4 @@
+use dialfleet_domain::call::Detected;
 use std::sync::LazyLock;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -140,21 +141,29 @@ fn every_event_of_a_call_says_its_own() {
 
 #[test]
 fn every_detection_says_its_own() {
-    let party = |party| vec![CallStatus::Party { party }];
+    let detected = |detected| vec![CallStatus::detected(detected)];
     let standard = "call.machine.detection.ended";
     let premium = "call.machine.premium.detection.ended";
     let beep = "call.machine.premium.greeting.ended";
     let table = [
-        (standard, "human", party(Party::Human)),
-        (standard, "machine", party(Party::Machine)),
-        (standard, "not_sure", party(Party::Unknown)),
-        (premium, "human_residence", party(Party::Human)),
-        (premium, "human_business", party(Party::Human)),
-        (premium, "machine", party(Party::Machine)),
-        (premium, "fax_detected", party(Party::Fax)),
-        (premium, "silence", party(Party::Unknown)),
-        (beep, "beep_detected", party(Party::Machine)),
-        ("call.machine.greeting.ended", "beep_detected", vec![]),
+        (standard, "human", detected(Detected::Human)),
+        (standard, "machine", detected(Detected::MachineStart)),
+        (standard, "not_sure", detected(Detected::NotSure)),
+        (
+            premium,
+            "human_residence",
+            detected(Detected::HumanResidence),
+        ),
+        (premium, "human_business", detected(Detected::HumanBusiness)),
+        (premium, "machine", detected(Detected::MachineStart)),
+        (premium, "fax_detected", detected(Detected::Fax)),
+        (premium, "silence", detected(Detected::Silence)),
+        (beep, "beep_detected", detected(Detected::MachineEndBeep)),
+        (
+            "call.machine.greeting.ended",
+            "ended",
+            detected(Detected::MachineEndSilence),
+        ),
     ];
     for (kind, result, expected) in table {
         let said = said(kind, None, &json!({ "result": result }));
@@ -191,7 +200,7 @@ fn what_a_call_cost_is_the_sum_of_its_parts() {
 
 #[test]
 fn the_end_of_a_step_is_told_with_its_number() {
-    let ended = |step| vec![CallStatus::StepEnded { step }];
+    let ended = |step| vec![CallStatus::step_ended(step)];
     let table = [
         ("call.speak.started", Some(0), "", vec![]),
         ("call.speak.ended", Some(0), "completed", ended(0)),

@@ -2,7 +2,7 @@
 //! ended. Telnyx ignores a command whose `command_id` it saw on that call within 60 s, so a step that
 //! two processes command is heard once.
 
-use dialfleet_domain::flow::Step;
+use dialfleet_domain::flow::Action;
 use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_engine::port::carrier::{CarrierError, StepRequest};
 use serde_json::{Value, json};
@@ -56,21 +56,13 @@ pub(super) async fn hang_up(
         .map_err(Failed::error)
 }
 
-/// Commands a step; after the last one the call ends. A step that Telnyx will never do ends the call
-/// too: nobody shall listen to silence.
+/// Commands what follows an input, in order. What Telnyx will never do ends the call: nobody shall
+/// listen to silence.
 pub(super) async fn perform(
     api: &Api,
     carrier: &CarrierId,
     step: &StepRequest,
 ) -> Result<(), CarrierError> {
-    let Some((name, mut body)) = step
-        .flow
-        .steps
-        .get(usize::try_from(step.step).unwrap_or(usize::MAX))
-        .and_then(action)
-    else {
-        return hang_up(api, carrier, &step.call_id).await;
-    };
     let state = State {
         attempt: step.attempt.clone(),
         leg: step.leg,
@@ -78,44 +70,57 @@ pub(super) async fn perform(
         from: step.from.clone(),
         step: Some(step.step),
     };
-    body["client_state"] = json!(state.encode());
-    let what = format!("step {}", step.step);
-    body["command_id"] = json!(command_id(carrier, step.call_id.as_str(), &what));
-    match give(api, &step.call_id, name, &body).await {
-        Ok(()) => Ok(()),
-        Err(Failed::ForNow(error)) => Err(error),
-        Err(Failed::ForGood(error)) => {
-            tracing::error!(%error, attempt = %step.attempt, call = %step.call_id, step = step.step, "Telnyx refuses a step of the flow: hanging up");
-            hang_up(api, carrier, &step.call_id).await
+    for (i, action) in step.page.actions.iter().enumerate() {
+        let Some((name, mut body)) = command_of(action) else {
+            return hang_up(api, carrier, &step.call_id).await;
+        };
+        body["client_state"] = json!(state.encode());
+        let what = format!("step {}/{i}", step.step);
+        body["command_id"] = json!(command_id(carrier, step.call_id.as_str(), &what));
+        match give(api, &step.call_id, name, &body).await {
+            Ok(()) => {}
+            Err(Failed::ForNow(error)) => return Err(error),
+            Err(Failed::ForGood(error)) => {
+                tracing::error!(%error, attempt = %step.attempt, call = %step.call_id, step = step.step, "Telnyx refuses a step of the flow: hanging up");
+                return hang_up(api, carrier, &step.call_id).await;
+            }
         }
     }
+    Ok(())
 }
 
-/// The command of a step; `None` for the end of the call.
-fn action(step: &Step) -> Option<(&'static str, Value)> {
-    match step {
-        Step::Say {
-            text,
-            language,
-            voice,
-        } => {
-            let mut body = json!({"payload": text, "payload_type": "text"});
-            match voice.as_deref().and_then(named) {
+/// The command of an action; `None` for the end of the call.
+fn command_of(action: &Action) -> Option<(&'static str, Value)> {
+    match action {
+        Action::Say(saying) => {
+            let kind = if saying.ssml { "ssml" } else { "text" };
+            let mut body = json!({"payload": saying.text, "payload_type": kind});
+            if saying.ssml {
+                body["payload"] = json!(format!("<speak>{}</speak>", saying.text));
+            }
+            match saying.voice.as_deref().and_then(named) {
                 Some(voice) => body["voice"] = json!(voice),
                 None => {
                     body["voice"] = json!("female");
-                    body["language"] = json!(spoken(language.as_deref().unwrap_or("en-US")));
+                    let language = saying.language.as_deref().unwrap_or("en-US");
+                    body["language"] = json!(spoken(language));
                 }
             }
             Some(("speak", body))
         }
         // There is no command to wait; listening for keys that end nothing is one.
-        Step::Pause { seconds } => {
+        Action::Pause { seconds } => {
             let millis = u64::from(*seconds) * 1_000;
             let body = json!({"timeout_millis": millis, "initial_timeout_millis": millis});
             Some(("gather", body))
         }
-        Step::Hangup => None,
+        // Calls that need these are not routed here: see the capabilities.
+        Action::Play { .. }
+        | Action::Gather { .. }
+        | Action::Record { .. }
+        | Action::Stream { .. }
+        | Action::Transfer { .. }
+        | Action::Hangup => None,
     }
 }
 
@@ -174,15 +179,18 @@ async fn give(api: &Api, call: &CarrierCallId, name: &str, body: &Value) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use dialfleet_domain::flow::action::Saying;
+
     use super::*;
 
     fn say(language: Option<&str>, voice: Option<&str>) -> Value {
-        let step = Step::Say {
+        let action = Action::Say(Saying {
             text: "Good morning".to_owned(),
             language: language.map(str::to_owned),
             voice: voice.map(str::to_owned),
-        };
-        let (name, body) = action(&step).unwrap();
+            ssml: false,
+        });
+        let (name, body) = command_of(&action).unwrap();
         assert_eq!(name, "speak");
         assert_eq!(body["payload"], "Good morning");
         body
@@ -195,10 +203,10 @@ mod tests {
             (&body["voice"], &body["language"]),
             (&json!("female"), &json!("en-US"))
         );
-        let pause = action(&Step::Pause { seconds: 3 }).unwrap();
+        let pause = command_of(&Action::Pause { seconds: 3 }).unwrap();
         let millis = json!({"timeout_millis": 3_000, "initial_timeout_millis": 3_000});
         assert_eq!(pause, ("gather", millis));
-        assert_eq!(action(&Step::Hangup), None);
+        assert_eq!(command_of(&Action::Hangup), None);
     }
 
     #[test]

@@ -33,6 +33,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
+use dialfleet_domain::routing::Feature;
 use dialfleet_engine::port::Clock;
 use dialfleet_engine::port::carrier::{
     CallRecord, CallbackNews, CallbackRefused, Capabilities, Carrier, CarrierError, CarrierProfile,
@@ -193,7 +194,13 @@ impl Telnyx {
                     signed_callbacks: true,
                     commands: CommandStyle::Commands,
                     queue_bound: QUEUE_BOUND,
-                    cannot: &[],
+                    cannot: &[
+                        Feature::Play,
+                        Feature::Gather,
+                        Feature::Record,
+                        Feature::Stream,
+                        Feature::Transfer,
+                    ],
                 },
             },
             connection_id: config.connection_id,

@@ -1,6 +1,6 @@
 //! Telnyx's words for how a call ended and who answered.
 
-use dialfleet_domain::call::{Ending, Party};
+use dialfleet_domain::call::{Detected, Ending};
 use dialfleet_engine::port::carrier::CallStatus;
 use serde::Deserialize;
 
@@ -61,14 +61,27 @@ fn ending(cause: &str, sip: Option<u16>) -> Ending {
     }
 }
 
-/// Who a detection found, by its `result`; a word we do not know is taken for `unknown`.
-pub(super) fn party(result: &str) -> Party {
+/// What a detection found, by its `result`; a word we do not know is taken for doubt.
+pub(super) fn detected(result: &str) -> Detected {
     match result {
-        "human" | "human_residence" | "human_business" => Party::Human,
-        "machine" => Party::Machine,
-        "fax_detected" => Party::Fax,
-        // `not_sure`, `silence`.
-        _ => Party::Unknown,
+        "human" => Detected::Human,
+        "human_residence" => Detected::HumanResidence,
+        "human_business" => Detected::HumanBusiness,
+        "machine" => Detected::MachineStart,
+        "fax_detected" => Detected::Fax,
+        "silence" => Detected::Silence,
+        // `not_sure`.
+        _ => Detected::NotSure,
+    }
+}
+
+/// What the end of a greeting says: all of it about a machine.
+pub(super) fn greeting(result: &str) -> Detected {
+    match result {
+        "beep_detected" => Detected::MachineEndBeep,
+        "ended" | "no_beep_detected" => Detected::MachineEndSilence,
+        // `not_sure`.
+        _ => Detected::MachineEndOther,
     }
 }
 
@@ -169,19 +182,27 @@ mod tests {
     }
 
     #[test]
-    fn parties() {
+    fn detections() {
         let table = [
-            ("human", Party::Human),
-            ("human_residence", Party::Human),
-            ("human_business", Party::Human),
-            ("machine", Party::Machine),
-            ("fax_detected", Party::Fax),
-            ("silence", Party::Unknown),
-            ("not_sure", Party::Unknown),
-            ("alien", Party::Unknown),
+            ("human", Detected::Human),
+            ("human_residence", Detected::HumanResidence),
+            ("human_business", Detected::HumanBusiness),
+            ("machine", Detected::MachineStart),
+            ("fax_detected", Detected::Fax),
+            ("silence", Detected::Silence),
+            ("not_sure", Detected::NotSure),
+            ("alien", Detected::NotSure),
         ];
-        for (word, who) in table {
-            assert_eq!(party(word), who, "{word}");
+        for (word, what) in table {
+            assert_eq!(detected(word), what, "{word}");
+        }
+        for (word, what) in [
+            ("beep_detected", Detected::MachineEndBeep),
+            ("ended", Detected::MachineEndSilence),
+            ("no_beep_detected", Detected::MachineEndSilence),
+            ("not_sure", Detected::MachineEndOther),
+        ] {
+            assert_eq!(greeting(word), what, "{word}");
         }
     }
 }

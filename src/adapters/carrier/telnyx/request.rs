@@ -1,6 +1,6 @@
 //! The JSON that creates a call.
 
-use dialfleet_domain::campaign::AmdMode;
+use dialfleet_domain::amd::AmdMode;
 use dialfleet_domain::id::CarrierId;
 use dialfleet_engine::port::carrier::DialRequest;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ pub(super) fn dial(request: &DialRequest, carrier: &CarrierId, connection_id: &s
         "webhook_url_method": "POST",
         "webhook_retries_policies": policies,
     });
-    match request.amd {
+    match request.amd.mode {
         AmdMode::Off => {}
         AmdMode::Async | AmdMode::Sync => body["answering_machine_detection"] = json!("premium"),
     }
@@ -100,7 +100,7 @@ mod tests {
         });
         assert_eq!(body(&request), golden);
         for amd in [AmdMode::Async, AmdMode::Sync] {
-            request.amd = amd;
+            request.amd.mode = amd;
             golden["answering_machine_detection"] = json!("premium");
             assert_eq!(body(&request), golden);
         }
@@ -163,7 +163,7 @@ mod tests {
             }),
         ];
         let mut request = dial_request();
-        request.amd = AmdMode::Async;
+        request.amd.mode = AmdMode::Async;
         let body = body(&request);
         for (name, value) in body.as_object().unwrap() {
             let (_, fits) = published

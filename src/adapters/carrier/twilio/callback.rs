@@ -1,7 +1,11 @@
 //! Status and detection callbacks: is it genuine, and what does it say?
 
+use dialfleet_domain::flow::{Input, Keys};
 use dialfleet_domain::id::CarrierCallId;
-use dialfleet_engine::port::carrier::{CallStatus, CallbackNews, CallbackRefused, RawCallback};
+use dialfleet_domain::phone::E164;
+use dialfleet_engine::port::carrier::{
+    CallStatus, CallbackNews, CallbackRefused, Question, RawCallback,
+};
 use sha2::{Digest, Sha256};
 
 use super::record;
@@ -17,6 +21,66 @@ pub(super) fn read(
     token: &Secret,
     raw: &RawCallback,
 ) -> Result<CallbackNews, CallbackRefused> {
+    let (call_id, fields) = genuine(account_sid, token, raw)?;
+    if fields.get("CallStatus").is_none() && fields.get("AnsweredBy").is_none() {
+        return Err(CallbackRefused::Unreadable(
+            "it has neither CallStatus nor AnsweredBy".to_owned(),
+        ));
+    }
+    Ok(CallbackNews {
+        event_key: event_key(&call_id, &fields, raw),
+        statuses: statuses(&call_id, &fields),
+        call_id,
+    })
+}
+
+/// Verifies the question what to do next, and reads it.
+pub(super) fn question(
+    account_sid: &str,
+    token: &Secret,
+    raw: &RawCallback,
+) -> Result<Question, CallbackRefused> {
+    let (call_id, fields) = genuine(account_sid, token, raw)?;
+    let state = fields
+        .get("CallStatus")
+        .and_then(|word| record::status(word, None, None));
+    let mut statuses = Vec::new();
+    if let Some(CallStatus::Answered) = state {
+        statuses.push(CallStatus::Answered);
+    }
+    // Detection was waited for.
+    if let Some(word) = fields.get("AnsweredBy") {
+        statuses.push(CallStatus::detected(record::detected(word)));
+    }
+    let input = if let Some(status) = fields.get("DialCallStatus") {
+        Input::Transferred {
+            connected: matches!(status, "completed" | "answered"),
+        }
+    } else if let Some(result) = fields.get("QueueResult") {
+        Input::Transferred {
+            connected: matches!(result, "bridged" | "redirected-from-bridged"),
+        }
+    } else {
+        let keys = fields.get("Digits").and_then(Keys::parse);
+        keys.map_or(Input::Done, |keys| Input::Keys { keys })
+    };
+    Ok(Question {
+        to: fields
+            .get("To")
+            .and_then(|number| E164::parse(number, None).ok()),
+        over: matches!(state, Some(CallStatus::Ended { .. })),
+        call_id,
+        input,
+        statuses,
+    })
+}
+
+/// The fields of a genuine request about a call of this account.
+fn genuine(
+    account_sid: &str,
+    token: &Secret,
+    raw: &RawCallback,
+) -> Result<(CarrierCallId, Fields), CallbackRefused> {
     let signature = raw
         .headers
         .get("x-twilio-signature")
@@ -42,14 +106,7 @@ pub(super) fn read(
         .get("CallSid")
         .ok_or_else(|| unreadable("CallSid is missing"))?;
     let call_id = CarrierCallId::parse(call_id).map_err(|error| unreadable(&error.to_string()))?;
-    if fields.get("CallStatus").is_none() && fields.get("AnsweredBy").is_none() {
-        return Err(unreadable("it has neither CallStatus nor AnsweredBy"));
-    }
-    Ok(CallbackNews {
-        event_key: event_key(&call_id, &fields, raw),
-        statuses: statuses(&call_id, &fields),
-        call_id,
-    })
+    Ok((call_id, fields))
 }
 
 fn is_json(raw: &RawCallback) -> bool {
@@ -87,9 +144,9 @@ fn hash(bytes: &[u8]) -> String {
 
 /// What it says, in order. The party comes before an end, so that the outcome is made knowing it.
 fn statuses(call_id: &CarrierCallId, fields: &Fields) -> Vec<CallStatus> {
-    let party = fields.get("AnsweredBy").map(|word| CallStatus::Party {
-        party: record::party(word),
-    });
+    let party = fields
+        .get("AnsweredBy")
+        .map(|word| CallStatus::detected(record::detected(word)));
     let duration_s = fields
         .get("CallDuration")
         .and_then(|seconds| seconds.parse().ok());

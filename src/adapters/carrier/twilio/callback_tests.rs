@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dialfleet_domain::call::{Ending, Party};
+use dialfleet_domain::call::{Detected, Ending};
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
 use sha1::Sha1;
@@ -11,12 +11,8 @@ use super::*;
 
 const URL: &str = "https://d.example/webhooks/twilio/t1/YTpiOjE/0/m";
 const ACCOUNT: &str = "AC1";
-const HUMAN: CallStatus = CallStatus::Party {
-    party: Party::Human,
-};
-const MACHINE: CallStatus = CallStatus::Party {
-    party: Party::Machine,
-};
+const HUMAN: CallStatus = CallStatus::detected(Detected::Human);
+const MACHINE: CallStatus = CallStatus::detected(Detected::MachineStart);
 
 fn token() -> Secret {
     Secret::new("12345")
@@ -114,7 +110,10 @@ fn callbacks_say_what_they_say() {
         ),
         (
             "AnsweredBy=machine_end_beep&CallStatus=in-progress",
-            vec![CallStatus::Answered, MACHINE],
+            vec![
+                CallStatus::Answered,
+                CallStatus::detected(Detected::MachineEndBeep),
+            ],
         ),
         ("AnsweredBy=human&CallStatus=completed", vec![HUMAN]),
         // Words we do not know end nothing.

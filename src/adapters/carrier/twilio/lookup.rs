@@ -76,11 +76,20 @@ impl Lookups {
     }
 
     pub(super) async fn hang_up(&self, call: &CarrierCallId) -> Result<(), CarrierError> {
+        self.update(call, "Status=completed".to_owned()).await
+    }
+
+    /// Changes a live call.
+    pub(super) async fn update(
+        &self,
+        call: &CarrierCallId,
+        form: String,
+    ) -> Result<(), CarrierError> {
         let request = self
             .http
             .post(self.call_url(call))
             .header(CONTENT_TYPE, FORM);
-        let answer = self.send(request.body("Status=completed")).await?;
+        let answer = self.send(request.body(form)).await?;
         if (200..300).contains(&answer.status) {
             return Ok(());
         }

@@ -9,8 +9,10 @@
 //! records have been read. They are read without a `StartTime` filter (days in UTC, and null for
 //! calls that have not started).
 //!
-//! Deliberately absent: calling through a `Url` or an application, recording, SIP and client
-//! destinations, changing a live call's document.
+//! A flow that needs to hear nothing goes with the request; of any other Twilio asks for one document
+//! after the other. What nobody asked for (a machine answered) replaces the live call's document.
+//!
+//! Deliberately absent: applications, SIP and client destinations of the call itself.
 
 mod callback;
 mod dial;
@@ -29,13 +31,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use dialfleet_domain::call::{Refusal, RefusalClass};
+use dialfleet_domain::flow::Action;
 use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_domain::money::Money;
 use dialfleet_domain::phone::E164;
 use dialfleet_engine::port::carrier::{
     CallRecord, CallbackNews, CallbackRefused, Capabilities, Carrier, CarrierError, CarrierProfile,
-    CommandStyle, DialAnswer, DialRequest, RawCallback,
+    CommandStyle, DialAnswer, DialRequest, Document, Page, Question, RawCallback, StepRequest,
 };
 use reqwest::header::HeaderValue;
 use thiserror::Error;
@@ -227,14 +229,7 @@ impl Carrier for Twilio {
     }
 
     async fn dial(&self, request: &DialRequest) -> DialAnswer {
-        match request::create_form(request) {
-            Ok(form) => self.dialer.dial(form).await,
-            Err(error) => DialAnswer::Refused(Refusal {
-                class: RefusalClass::ConfigFault,
-                code: "flow".to_owned(),
-                message: error.to_string(),
-            }),
-        }
+        self.dialer.dial(request::create_form(request)).await
     }
 
     async fn hang_up(&self, call: &CarrierCallId) -> Result<(), CarrierError> {
@@ -247,6 +242,14 @@ impl Carrier for Twilio {
 
     async fn cost(&self, call: &CarrierCallId) -> Result<Option<Money>, CarrierError> {
         self.lookups.cost(call).await
+    }
+
+    async fn perform(&self, step: &StepRequest) -> Result<(), CarrierError> {
+        if step.page.actions == [Action::Hangup] {
+            return self.lookups.hang_up(&step.call_id).await;
+        }
+        let form = request::update_form(step);
+        self.lookups.update(&step.call_id, form).await
     }
 
     async fn look(&self, call: &CarrierCallId) -> Result<CallRecord, CarrierError> {
@@ -270,5 +273,22 @@ impl Carrier for Twilio {
 
     fn read_callback(&self, raw: &RawCallback) -> Result<CallbackNews, CallbackRefused> {
         callback::read(&self.account_sid, &self.auth_token, raw)
+    }
+
+    fn read_question(&self, raw: &RawCallback) -> Result<Question, CallbackRefused> {
+        callback::question(&self.account_sid, &self.auth_token, raw)
+    }
+
+    fn write_page(&self, page: &Page) -> Option<Document> {
+        match twiml::fetched(page) {
+            Ok(body) => Some(Document {
+                content_type: "text/xml; charset=utf-8",
+                body,
+            }),
+            Err(error) => {
+                tracing::error!(%error, "a page cannot be written as TwiML");
+                None
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Twilio's words for the state of a call, and its call records.
 
 use chrono::DateTime;
-use dialfleet_domain::call::{Ending, Party};
+use dialfleet_domain::call::{Detected, Ending};
 use dialfleet_domain::id::CarrierCallId;
 use dialfleet_domain::money::Money;
 use dialfleet_domain::time::Timestamp;
@@ -47,14 +47,17 @@ fn failed(sip: Option<u16>) -> Ending {
     }
 }
 
-/// Who `AnsweredBy` says it was; a word we do not know is taken for `unknown`.
-pub(super) fn party(word: &str) -> Party {
+/// What `AnsweredBy` says; a word we do not know is taken for doubt.
+pub(super) fn detected(word: &str) -> Detected {
     match word {
-        "human" => Party::Human,
-        "fax" => Party::Fax,
-        // `machine_start`, `machine_end_beep`, `machine_end_silence`, `machine_end_other`.
-        machine if machine.starts_with("machine") => Party::Machine,
-        _ => Party::Unknown,
+        "human" => Detected::Human,
+        "fax" => Detected::Fax,
+        "machine_end_beep" => Detected::MachineEndBeep,
+        "machine_end_silence" => Detected::MachineEndSilence,
+        "machine_end_other" => Detected::MachineEndOther,
+        // `machine_start`, or a new word of theirs.
+        machine if machine.starts_with("machine") => Detected::MachineStart,
+        _ => Detected::NotSure,
     }
 }
 
@@ -210,19 +213,20 @@ mod tests {
     }
 
     #[test]
-    fn parties() {
+    fn detections() {
         let table = [
-            ("human", Party::Human),
-            ("machine_start", Party::Machine),
-            ("machine_end_beep", Party::Machine),
-            ("machine_end_silence", Party::Machine),
-            ("machine_end_other", Party::Machine),
-            ("fax", Party::Fax),
-            ("unknown", Party::Unknown),
-            ("alien", Party::Unknown),
+            ("human", Detected::Human),
+            ("machine_start", Detected::MachineStart),
+            ("machine_end_beep", Detected::MachineEndBeep),
+            ("machine_end_silence", Detected::MachineEndSilence),
+            ("machine_end_other", Detected::MachineEndOther),
+            ("machine_something", Detected::MachineStart),
+            ("fax", Detected::Fax),
+            ("unknown", Detected::NotSure),
+            ("alien", Detected::NotSure),
         ];
-        for (word, who) in table {
-            assert_eq!(party(word), who, "{word}");
+        for (word, what) in table {
+            assert_eq!(detected(word), what, "{word}");
         }
     }
 

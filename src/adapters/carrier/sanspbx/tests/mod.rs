@@ -7,8 +7,9 @@ mod tokens;
 
 use std::time::Duration;
 
-use dialfleet_domain::campaign::AmdMode;
-use dialfleet_domain::flow::Flow;
+use dialfleet_domain::amd::Amd;
+use dialfleet_domain::flow::Action;
+use dialfleet_domain::flow::action::Saying;
 use dialfleet_domain::id::{AttemptId, CarrierId};
 use dialfleet_domain::phone::E164;
 
@@ -30,8 +31,18 @@ fn dial_request() -> DialRequest {
         from: E164::parse("+911140001234", None).unwrap(),
         ring_timeout_s: 30,
         max_duration_s: 600,
-        flow: Flow::default(),
-        amd: AmdMode::Off,
+        opening: Some(vec![
+            Action::Say(Saying {
+                text: "Hello. This call was placed by Dialfleet. Goodbye.".to_owned(),
+                language: None,
+                voice: None,
+                ssml: false,
+            }),
+            Action::Hangup,
+        ]),
+        flow_url: "https://d.example/webhooks/sanspbx/s1/YTpiOjE/0/m-c_/flow?t=0".to_owned(),
+        amd: Amd::default(),
+        leaves_message: false,
         callback_url: "https://d.example/webhooks/sanspbx/s1/YTpiOjE/0/m-c_".to_owned(),
     }
 }

@@ -1,3 +1,4 @@
+use dialfleet_domain::call::RefusalClass;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
@@ -55,7 +56,7 @@ async fn an_accepted_call_is_one_signed_form() {
         "{head}"
     );
     assert!(!head.contains("transfer-encoding"), "{head}");
-    assert_eq!(body, request::create_form(&dial_request()).unwrap());
+    assert_eq!(body, request::create_form(&dial_request()));
 }
 
 #[tokio::test]
@@ -264,22 +265,4 @@ async fn what_is_kept_of_an_answer_has_no_number_and_no_token() {
         );
         assert!(text.chars().count() < 350, "{text}");
     }
-}
-
-#[tokio::test]
-async fn a_flow_too_long_for_twilio_is_not_sent() {
-    let server = Server::start([whole(201, CALL)]).await;
-    let mut request = dial_request();
-    let text = "&".repeat(1_500);
-    request.flow.steps = vec![dialfleet_domain::flow::Step::Say {
-        text,
-        language: None,
-        voice: None,
-    }];
-    let answer = twilio(&server.base_url, PATIENT).dial(&request).await;
-    assert!(
-        is_refused(&answer, RefusalClass::ConfigFault, "flow"),
-        "{answer:?}"
-    );
-    assert_eq!(server.seen().len(), 0);
 }
