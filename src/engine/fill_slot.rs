@@ -118,21 +118,8 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
         if !fleet.opt_outs.is_empty() {
             return Ok(Filled::StoreOut);
         }
-        if !campaign.state.may_dial() || fill.slot >= campaign.limit {
-            return Ok(Filled::Closed);
-        }
-        // What the planner offers may be under way already: look, before a lead is taken for nothing.
-        // When the store is slow, these offers would make it slower still.
-        if fill.freed_at.is_none() || campaign.former_limit.is_some() {
-            let taken = fleet.store.taken_slots(&campaign.id).await?;
-            if taken.contains(&fill.slot) {
-                return Ok(Filled::SlotBusy);
-            }
-            // A lowered limit: calls from above it still count.
-            let live = u32::try_from(taken.len()).unwrap_or(u32::MAX);
-            if campaign.former_limit.is_some() && live >= campaign.limit {
-                return Ok(Filled::Closed);
-            }
+        if let Some(not) = not_free(fleet, fill, &campaign).await? {
+            return Ok(not);
         }
         let now = fleet.clock.now();
         let anybody = choose_for_anybody(fleet, &campaign);
@@ -216,6 +203,27 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
         .wake(&[(fill.campaign.clone(), fleet.clock.now())])
         .await?;
     Ok(Filled::Nothing)
+}
+
+/// Why a slot is not to be filled, if it is not.
+async fn not_free(fleet: &Fleet, fill: &FillSlot, campaign: &Campaign) -> Answer<Option<Filled>> {
+    if !campaign.state.may_dial() || fill.slot >= campaign.limit {
+        return Ok(Some(Filled::Closed));
+    }
+    // What the planner offers may be under way already: look, before a lead is taken for nothing.
+    // When the store is slow, these offers would make it slower still.
+    if fill.freed_at.is_none() || campaign.former_limit.is_some() {
+        let taken = fleet.store.taken_slots(&campaign.id).await?;
+        if taken.contains(&fill.slot) {
+            return Ok(Some(Filled::SlotBusy));
+        }
+        // A lowered limit: calls from above it still count.
+        let live = u32::try_from(taken.len()).unwrap_or(u32::MAX);
+        if campaign.former_limit.is_some() && live >= campaign.limit {
+            return Ok(Some(Filled::Closed));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether the campaign's budget pays for the call; if not, the lead is given back, and the campaign
