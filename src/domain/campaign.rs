@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use crate::amd::{Amd, AmdMode};
+use crate::budget::{Budget, Pause};
 use crate::caller_id::{Caps, Presence};
 use crate::flow::Flow;
 use crate::id::{CampaignId, CarrierId, TenantId};
@@ -209,6 +210,12 @@ pub struct Campaign {
     pub ring_timeout_s: u32,
     /// Seconds a call may last: 10 to 14,400.
     pub max_duration_s: u32,
+    /// What it may cost; absent means as much as it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// Why it paused by itself, until somebody gives an order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_by: Option<Pause>,
     /// When the planner looks at it next; absent while nothing is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wake_at: Option<Timestamp>,

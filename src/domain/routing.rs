@@ -59,7 +59,7 @@ pub struct Question<'a> {
     pub order: &'a [CarrierId],
     /// The campaign's caller ids; empty: the carrier's own.
     pub caller_ids: &'a [E164],
-    /// The currency the campaign counts in.
+    /// The currency the campaign counts in: then carriers whose price is not known are left out.
     pub currency: Option<Currency>,
     /// The carrier that the lead names.
     pub assigned: Option<&'a CarrierId>,
@@ -112,6 +112,7 @@ impl<'a> Question<'a> {
             policy: campaign.routing.clone(),
             order: &campaign.carriers,
             caller_ids: &campaign.caller_ids,
+            currency: campaign.budget.map(|budget| budget.total.currency()),
             needs: needs(campaign),
             presence: campaign.presence,
             caps: campaign.caps,
@@ -234,6 +235,8 @@ fn admit(
     }
     match (&candidate.price, question.currency) {
         (Price::NotServed, _) => return Err(Exclusion::NoRate),
+        // A budget cannot be kept with what nobody knows the price of.
+        (Price::Unknown, Some(_)) if question.to.is_some() => return Err(Exclusion::NoRate),
         (Price::At(tariff), Some(counts)) if tariff.currency != counts => {
             let bills = tariff.currency;
             return Err(Exclusion::Currency { bills, counts });

@@ -16,6 +16,7 @@
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::money::{Currency, Money, MoneyError, parse_decimal};
 
@@ -43,13 +44,24 @@ pub struct FeesDraft {
     pub stream_per_min: Option<String>,
 }
 
-impl TryFrom<FeesDraft> for Fees {
-    type Error = MoneyError;
+/// Which fee is not one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{name}: {why}")]
+pub struct BadFee {
+    /// Which.
+    pub name: &'static str,
+    /// What is wrong with it.
+    pub why: MoneyError,
+}
 
-    fn try_from(draft: FeesDraft) -> Result<Self, MoneyError> {
+impl TryFrom<FeesDraft> for Fees {
+    type Error = BadFee;
+
+    fn try_from(draft: FeesDraft) -> Result<Self, BadFee> {
+        let named = |name, text| fee(text).map_err(|why| BadFee { name, why });
         Ok(Self {
-            amd: fee(draft.amd.as_deref())?,
-            stream_per_min: fee(draft.stream_per_min.as_deref())?,
+            amd: named("amd", draft.amd.as_deref())?,
+            stream_per_min: named("stream_per_min", draft.stream_per_min.as_deref())?,
         })
     }
 }

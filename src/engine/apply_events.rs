@@ -184,7 +184,9 @@ pub(crate) fn apply_status(
 fn event_of(call_id: &CarrierCallId, status: CallStatus) -> Option<CallEvent> {
     let call_id = call_id.clone();
     Some(match status {
-        CallStatus::StepEnded { .. } | CallStatus::OptedOut => return None,
+        CallStatus::StepEnded { .. } | CallStatus::OptedOut | CallStatus::Cost { .. } => {
+            return None;
+        }
         CallStatus::Initiated => CallEvent::Initiated { call_id },
         CallStatus::Ringing => CallEvent::Ringing { call_id },
         CallStatus::Answered => CallEvent::Answered { call_id },

@@ -21,6 +21,7 @@ use crate::fleet::Fleet;
 use crate::message::FillSlot;
 use crate::pace::Token;
 use crate::ring::Ring;
+use crate::routes::channels::{Reserved, Taken};
 
 /// Fills under way at once per carrier.
 const IN_FLIGHT: usize = 48;
@@ -29,6 +30,8 @@ const MAX_OFFERS: usize = 10_000;
 /// The first delay after a fence came too late, and the longest.
 const HOLD: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
+/// Slots that wait for a channel look after so long whether another carrier has one.
+const FULL: Duration = Duration::from_secs(1);
 /// A wait for pace that is not worth another carrier.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -141,6 +144,23 @@ impl Dialer {
             bell.notify_one();
         }
         Ok(())
+    }
+
+    /// A carrier may have a channel free.
+    pub(crate) fn wake(&self, carrier: &CarrierId) {
+        if let Some(bell) = self.waiting.get(carrier) {
+            bell.notify_one();
+        }
+    }
+
+    /// Has the slots that wait for a carrier sorted again: another one may take them.
+    fn sort_again(&self, carrier: &CarrierId) {
+        let mut inner = self.lock();
+        let Inner { rings, offers, .. } = &mut *inner;
+        if let Some(ring) = rings.get_mut(carrier) {
+            offers.extend(std::iter::from_fn(|| ring.take()));
+            self.offered.notify_one();
+        }
     }
 
     fn next(&self, carrier: &CarrierId) -> Option<FillSlot> {
@@ -295,8 +315,11 @@ async fn serve(fleet: &Fleet, dialer: &Dialer, carrier: &CarrierId) {
             break;
         }
         let ready = fills.len() < IN_FLIGHT && dialer.has_waiting(carrier);
+        let full = ready && fleet.routes.channels.is_full(carrier);
         let mut wait = Duration::from_secs(3600);
-        if ready {
+        if full {
+            wait = FULL;
+        } else if ready {
             let held = dialer.held_for(fleet);
             let taken = if held > Duration::ZERO {
                 Some(Err(held))
@@ -305,9 +328,15 @@ async fn serve(fleet: &Fleet, dialer: &Dialer, carrier: &CarrierId) {
             };
             match taken {
                 Some(Ok(token)) => {
+                    let draw = fleet.entropy.draw();
+                    let channel = match fleet.routes.channels.try_take(carrier, draw) {
+                        Taken::Got(channel) => Some(channel),
+                        // Full: that is seen in the next turn.
+                        Taken::Uncounted | Taken::Full => None,
+                    };
                     match dialer.next(carrier) {
-                        Some(fill) => fills.push(dial(fleet, dialer, fill, token)),
-                        None => fleet.pace.give_back(token),
+                        Some(fill) => fills.push(dial(fleet, dialer, fill, (token, channel))),
+                        None => give_both_back(fleet, token, channel),
                     }
                     continue;
                 }
@@ -322,15 +351,31 @@ async fn serve(fleet: &Fleet, dialer: &Dialer, carrier: &CarrierId) {
             biased;
             () = fleet.stopping.cancelled() => break,
             Some(()) = fills.next() => {}
-            () = bell.notified(), if fills.len() < IN_FLIGHT && !ready => {}
-            () = fleet.clock.sleep(wait), if ready => {}
+            () = bell.notified(), if fills.len() < IN_FLIGHT && (!ready || full) => {}
+            () = fleet.clock.sleep(wait), if ready => {
+                if full && fleet.carriers.len() > 1 {
+                    dialer.sort_again(carrier);
+                }
+            }
         }
     }
     while fills.next().await.is_some() {}
 }
 
-async fn dial(fleet: &Fleet, dialer: &Dialer, fill: FillSlot, token: Token) {
-    let filled = fill_slot(fleet, &fill, token).await;
+fn give_both_back(fleet: &Fleet, token: Token, channel: Option<Reserved>) {
+    fleet.pace.give_back(token);
+    if let Some(channel) = channel {
+        fleet.routes.channels.give_back(&channel);
+    }
+}
+
+async fn dial(
+    fleet: &Fleet,
+    dialer: &Dialer,
+    fill: FillSlot,
+    (token, channel): (Token, Option<Reserved>),
+) {
+    let filled = fill_slot(fleet, &fill, token, channel).await;
     dialer.after(fleet, &filled);
     if filled == Filled::Stopping {
         fleet.hand_off(fill.clone()).await;

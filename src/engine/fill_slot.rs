@@ -4,7 +4,7 @@
 //! 0 TOKEN    taken by the dialer before this begins (see `dialer`)
 //! 1 PICK     claim a due lead; the gate says whether it may be called
 //! 2 ROUTE    order the carriers
-//! 3 INTENT   write the attempt: U1, U2 and U3 decide whether it may exist
+//! 3 INTENT   write the attempt: U1 to U4 decide whether it may exist
 //! 4 RECHECK  read campaign, do-not-call list and lead again, and ask the gate again
 //! 5 FENCE    too long since that reading, or stopping: withdraw
 //! 6 POST     exactly one request
@@ -17,25 +17,27 @@
 mod conclude;
 mod leg;
 mod pick;
+mod refused;
 mod route;
 
 use std::time::Duration;
 
 use dialfleet_domain::call::event::Withdrawal;
-use dialfleet_domain::call::{Attempt, CallEvent, CallState, Verdict};
+use dialfleet_domain::call::{Attempt, CallEvent};
 use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::gate::{self, Why, gate};
 use dialfleet_domain::id::Nonce;
 use dialfleet_domain::lead::{Lead, LeadState};
 use dialfleet_domain::phone::area::Group;
-use dialfleet_domain::routing::Hop;
+use dialfleet_domain::routing::{Decision, Hop};
 use dialfleet_domain::time::Timestamp;
 
 use self::conclude::{conclude, withdrawn};
-use self::leg::{intend, next_leg, request};
+use self::leg::{intend, request};
 use self::pick::{facts, pick, release, taken};
 pub(crate) use self::route::{choose_at_best, choose_for_anybody};
 
+use self::refused::go_on;
 use self::route::{Held, again_at, choose, prepare};
 use crate::fleet::Fleet;
 use crate::message::FillSlot;
@@ -44,7 +46,8 @@ use crate::pace::{Token, TooLate};
 use crate::port::Carrier;
 use crate::port::carrier::{DialAnswer, DialRequest};
 use crate::port::store::{Answer, IntentAnswer};
-use crate::{plan, todo};
+use crate::routes::channels::{self, Reserved};
+use crate::{budget, plan, todo};
 
 /// Leads passed over for one slot before it is left to the planner.
 const MAX_PASSES: usize = 8;
@@ -57,6 +60,8 @@ const LEG_FENCE: Duration = Duration::from_secs(4);
 const PACE_PATIENCE: Duration = Duration::from_millis(2_500);
 /// When a lead whose phone is locked by another call is looked at again.
 const PHONE_BUSY_RETRY: Duration = Duration::from_secs(30);
+/// When a campaign whose live calls have reserved the rest of its budget is looked at again.
+const BUDGET_AGAIN: Duration = Duration::from_secs(1);
 /// What became of a free slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filled {
@@ -79,9 +84,15 @@ pub enum Filled {
 }
 
 /// Fills a slot, if there is anything to fill it with.
-pub async fn fill_slot(fleet: &Fleet, fill: &FillSlot, token: Token) -> Filled {
+pub async fn fill_slot(
+    fleet: &Fleet,
+    fill: &FillSlot,
+    token: Token,
+    channel: Option<Reserved>,
+) -> Filled {
     let mut held = Held {
         token: Some(token),
+        channel,
         ..Held::default()
     };
     let filled = match fill_or_fail(fleet, fill, &mut held).await {
@@ -107,21 +118,8 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
         if !fleet.opt_outs.is_empty() {
             return Ok(Filled::StoreOut);
         }
-        if !campaign.state.may_dial() || fill.slot >= campaign.limit {
-            return Ok(Filled::Closed);
-        }
-        // What the planner offers may be under way already: look, before a lead is taken for nothing.
-        // When the store is slow, these offers would make it slower still.
-        if fill.freed_at.is_none() || campaign.former_limit.is_some() {
-            let taken = fleet.store.taken_slots(&campaign.id).await?;
-            if taken.contains(&fill.slot) {
-                return Ok(Filled::SlotBusy);
-            }
-            // A lowered limit: calls from above it still count.
-            let live = u32::try_from(taken.len()).unwrap_or(u32::MAX);
-            if campaign.former_limit.is_some() && live >= campaign.limit {
-                return Ok(Filled::Closed);
-            }
+        if let Some(not) = not_free(fleet, fill, &campaign).await? {
+            return Ok(not);
         }
         let now = fleet.clock.now();
         let anybody = choose_for_anybody(fleet, &campaign);
@@ -152,9 +150,12 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
             give_up(fleet, campaign, &lead, again).await?;
             return Ok(Filled::NoCarrier);
         }
+        if let Some(filled) = pay(fleet, &campaign, &lead, &decision).await? {
+            return Ok(filled);
+        }
         let intent_at = fleet.clock.uptime();
         let hops = decision.chain.clone();
-        let (attempt, nonce) = intend(fleet, &campaign, &lead, fill.slot, decision);
+        let (attempt, nonce) = intend(fleet, (&campaign, &lead), fill.slot, decision, held);
         match fleet
             .store
             .insert_attempts(std::slice::from_ref(&attempt))
@@ -162,6 +163,7 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
             .first()
         {
             Some(IntentAnswer::Acknowledged) => {
+                held.channel_taken(fleet);
                 let ours = (nonce, intent_at);
                 return Ok(dial(fleet, fill, attempt, ours, (hops, group), held).await);
             }
@@ -186,6 +188,12 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
                 let until = fleet.clock.now() + PHONE_BUSY_RETRY;
                 defer(fleet, &lead, until, Why::PhoneBusy).await?;
             }
+            Some(IntentAnswer::ChannelBusy) => {
+                let carrier = attempt.legs[0].carrier.clone();
+                held.channel_taken(fleet);
+                release(fleet, &lead, LeadState::Ready, None, None).await?;
+                channels::count(fleet, &carrier).await?;
+            }
             Some(IntentAnswer::Unclear) | None => return Ok(Filled::StoreOut),
         }
     }
@@ -195,6 +203,48 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
         .wake(&[(fill.campaign.clone(), fleet.clock.now())])
         .await?;
     Ok(Filled::Nothing)
+}
+
+/// Why a slot is not to be filled, if it is not.
+async fn not_free(fleet: &Fleet, fill: &FillSlot, campaign: &Campaign) -> Answer<Option<Filled>> {
+    if !campaign.state.may_dial() || fill.slot >= campaign.limit {
+        return Ok(Some(Filled::Closed));
+    }
+    // What the planner offers may be under way already: look, before a lead is taken for nothing.
+    // When the store is slow, these offers would make it slower still.
+    if fill.freed_at.is_none() || campaign.former_limit.is_some() {
+        let taken = fleet.store.taken_slots(&campaign.id).await?;
+        if taken.contains(&fill.slot) {
+            return Ok(Some(Filled::SlotBusy));
+        }
+        // A lowered limit: calls from above it still count.
+        let live = u32::try_from(taken.len()).unwrap_or(u32::MAX);
+        if campaign.former_limit.is_some() && live >= campaign.limit {
+            return Ok(Some(Filled::Closed));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the campaign's budget pays for the call; if not, the lead is given back, and the campaign
+/// waits for its live calls or pauses.
+async fn pay(
+    fleet: &Fleet,
+    campaign: &Campaign,
+    lead: &Lead,
+    decision: &Decision,
+) -> Answer<Option<Filled>> {
+    let why = match budget::ask(fleet, campaign, decision).await? {
+        None | Some(budget::Answered::Allow { .. }) => return Ok(None),
+        Some(budget::Answered::Wait { .. }) => None,
+        Some(budget::Answered::Pause(why)) => Some(why),
+    };
+    let again = fleet.clock.now() + BUDGET_AGAIN;
+    give_up(fleet, campaign.clone(), lead, again).await?;
+    if let Some(why) = why {
+        budget::pause(fleet, campaign, why).await?;
+    }
+    Ok(Some(Filled::Closed))
 }
 
 /// Gives a lead back until later.
@@ -296,26 +346,20 @@ async fn dial(
             }
             DialAnswer::Refused(refusal) => refusal,
         };
-        let next = next_leg(fleet, &refusal, &mut hops, &group, held).await;
-        let next_at = fleet.clock.uptime();
-        let next_nonce = next.as_ref().map(|leg| leg.nonce.clone());
-        let event = CallEvent::Refused {
-            leg,
-            why: refusal,
-            next: next.map(Box::new),
-        };
-        match conclude(fleet, attempt, event).await {
+        let refused = (leg, refusal);
+        match go_on(
+            fleet,
+            attempt,
+            &campaign,
+            refused,
+            (&mut hops, &group),
+            held,
+        )
+        .await
+        {
             // The next leg is written, by us and nobody else: go on with it.
-            Some((after, Verdict::Go(CallState::Intent)))
-                if next_nonce.as_ref().is_some_and(|n| after.is_mine(n)) =>
-            {
-                let Some(fresh) = next_nonce else {
-                    return Filled::Dialed;
-                };
-                (nonce, intent_at) = (fresh, next_at);
-                attempt = after;
-            }
-            Some(_) | None => return Filled::Dialed,
+            Some((after, fresh, at)) => (attempt, nonce, intent_at) = (after, fresh, at),
+            None => return Filled::Dialed,
         }
     }
 }

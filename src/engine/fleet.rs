@@ -81,7 +81,8 @@ pub struct Fleet {
 
 impl Fleet {
     /// Changes an attempt with a compare-and-set, reading it again whenever somebody was faster.
-    /// Returns the attempt as written and the verdict, or `None` when there is no such attempt.
+    /// Returns the attempt as written and the verdict, or `None` when there is no such attempt. A change
+    /// that takes a channel which somebody else holds is not made, and is `Ignore`.
     ///
     /// # Errors
     /// The store failed.
@@ -93,6 +94,7 @@ impl Fleet {
         for _ in 0..CAS_TRIES {
             let expected = attempt.version;
             let id = attempt.id.clone();
+            let held = attempt.channel.clone();
             let verdict = change(&mut attempt);
             if verdict == Verdict::Ignore {
                 return Ok(Some((attempt, verdict)));
@@ -103,10 +105,17 @@ impl Fleet {
             };
             match self.store.save_attempts(&[save]).await?.first() {
                 Some(Cas::Won) => return Ok(Some((attempt, verdict))),
-                Some(Cas::Lost) | None => match self.attempt(&id).await? {
-                    Some(fresh) => attempt = fresh,
-                    None => return Ok(None),
-                },
+                Some(Cas::Lost) | None => {
+                    let wants = attempt.channel.is_some() && attempt.channel != held;
+                    match self.attempt(&id).await? {
+                        // Nobody wrote, and it lost all the same: to U4.
+                        Some(fresh) if wants && fresh.version == expected => {
+                            return Ok(Some((fresh, Verdict::Ignore)));
+                        }
+                        Some(fresh) => attempt = fresh,
+                        None => return Ok(None),
+                    }
+                }
             }
         }
         tracing::error!(attempt = %attempt.id, "an attempt could not be written in {CAS_TRIES} tries");

@@ -317,7 +317,7 @@ async fn reopen(fleet: &Fleet, id: &CampaignId) -> Result<(), StoreError> {
             state: Some(CampaignState::Running),
             wake: Some(now),
             at: now,
-            limit: None,
+            ..CampaignChange::default()
         };
         let changed = fleet
             .store

@@ -6,6 +6,7 @@
 
 pub mod apply_events;
 pub mod audit;
+pub(crate) mod budget;
 pub mod compare;
 pub mod converse;
 pub mod dialer;

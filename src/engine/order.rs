@@ -1,6 +1,7 @@
 //! What campaign managers order: make, start, pause, resume, drain, stop, change the limit, and the
 //! do-not-call list.
 
+use dialfleet_domain::budget::Budget;
 use dialfleet_domain::call::{Attempt, CallState};
 use dialfleet_domain::caller_id::{Caps, Presence};
 use dialfleet_domain::campaign::{
@@ -81,6 +82,10 @@ pub struct NewCampaign {
     /// Seconds a call may last: 10 to 14,400, 600 by default.
     #[serde(default = "default_talk")]
     pub max_duration_s: u32,
+    /// What it may cost, such as `{"total": {"amount": "100.00", "currency": "USD"}}`; absent means as
+    /// much as it takes. When it is used up the campaign pauses.
+    #[serde(default)]
+    pub budget: Option<Budget>,
 }
 
 const fn default_concurrency() -> u32 {
@@ -165,6 +170,8 @@ pub async fn create(
         recording: new.recording,
         ring_timeout_s: new.ring_timeout_s,
         max_duration_s: new.max_duration_s,
+        budget: new.budget,
+        paused_by: None,
         wake_at: None,
         wake_seq: 0,
         created_at: now,
@@ -202,6 +209,7 @@ fn check(fleet: &Fleet, new: &NewCampaign) -> Result<(), OrderError> {
     routing.or_else(|why| invalid("routing", why.to_string()))?;
     let caps = new.caps.check();
     caps.or_else(|why| invalid("caps", why.to_string()))?;
+    check_budget(fleet, new.budget.as_ref(), &new.carriers)?;
     let named = new.carriers.iter().map(|carrier| ("carriers", carrier));
     let assigned = new.routing.carrier.iter();
     for (field, carrier) in named.chain(assigned.map(|carrier| ("routing", carrier))) {
@@ -277,7 +285,7 @@ async fn give(
             state: Some(next),
             wake,
             at: now,
-            limit: None,
+            ..CampaignChange::default()
         };
         let Some(changed) = fleet
             .store
@@ -333,7 +341,7 @@ pub async fn set_limit(
             limit: Some((limit, former)),
             wake,
             at: now,
-            state: None,
+            ..CampaignChange::default()
         };
         if let Some(changed) = fleet
             .store
@@ -345,6 +353,64 @@ pub async fn set_limit(
         }
     }
     Err(OrderError::Contended)
+}
+
+/// Changes what a campaign may cost; `None`: as much as it takes. One that paused because its budget was
+/// used up goes on when it is told to.
+///
+/// # Errors
+/// See [`OrderError`].
+pub async fn set_budget(
+    fleet: &Fleet,
+    tenant: &TenantId,
+    id: &CampaignId,
+    budget: Option<Budget>,
+) -> Result<Campaign, OrderError> {
+    for _ in 0..TRIES {
+        let campaign = read(fleet, tenant, id).await?;
+        check_budget(fleet, budget.as_ref(), &campaign.carriers)?;
+        let now = fleet.clock.now();
+        let change = CampaignChange {
+            budget: Some(budget),
+            wake: campaign.state.may_dial().then_some(now),
+            at: now,
+            ..CampaignChange::default()
+        };
+        let store = &fleet.store;
+        let changed = store
+            .change_campaign(id, campaign.generation, change)
+            .await?;
+        if let Some(changed) = changed {
+            announce(fleet, id).await;
+            return Ok(changed);
+        }
+    }
+    Err(OrderError::Contended)
+}
+
+/// A budget counts what calls cost, so somebody's price must be known, in its currency.
+fn check_budget(
+    fleet: &Fleet,
+    budget: Option<&Budget>,
+    carriers: &[CarrierId],
+) -> Result<(), OrderError> {
+    let Some(budget) = budget else { return Ok(()) };
+    let invalid = |why: String| {
+        let field = "budget";
+        Err(OrderError::Invalid { field, why })
+    };
+    let currency = budget.total.currency();
+    if !budget.total.is_positive() {
+        return invalid("must be more than nothing".to_owned());
+    }
+    let of_campaign = |id: &&CarrierId| carriers.is_empty() || carriers.contains(id);
+    let mut ids = fleet.carriers.keys().filter(of_campaign);
+    if ids.any(|id| fleet.routes.bills_in(id) == Some(currency)) {
+        return Ok(());
+    }
+    invalid(format!(
+        "none of the campaign's carriers has a rate deck in {currency}: nobody would know what its calls cost"
+    ))
 }
 
 /// Whether calls of a campaign that no longer dials may still appear.

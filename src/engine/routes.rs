@@ -7,6 +7,7 @@
 //! breaker keeps us from asking in vain, and nothing here can make a telephone ring.
 
 mod board;
+pub(crate) mod channels;
 mod explain;
 
 use std::collections::BTreeMap;
@@ -14,20 +15,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dialfleet_domain::breaker::{Admission, Breaker, Event, Fault, Phase};
+use dialfleet_domain::call::cost::Terms;
 use dialfleet_domain::call::{Attempt, Leg, LegState, Outcome, Refusal, RefusalClass};
 use dialfleet_domain::caller_id::{Caps, Number, Usage};
 use dialfleet_domain::id::CarrierId;
+use dialfleet_domain::money::Currency;
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::phone::area::{Group, Place};
 use dialfleet_domain::quality::{RouteStats, Sample, Tally};
 use dialfleet_domain::rates::RateDeck;
 use dialfleet_domain::routing::{Candidate, Exclusion, Feature, Price, sterner};
+use dialfleet_domain::tariff;
 use dialfleet_domain::time::Timestamp;
 
 use self::board::News;
 pub(crate) use self::board::leave;
 pub use self::board::{keep, refresh};
+use self::channels::Channels;
 pub use self::explain::explain;
+use crate::budget::Accounts;
 use crate::fleet::Fleet;
 use crate::port::carrier::{CarrierProfile, DialAnswer};
 use crate::port::store::Answer;
@@ -65,6 +71,8 @@ impl Account {
 /// What is known.
 pub struct Routes {
     accounts: BTreeMap<CarrierId, Account>,
+    pub(crate) channels: Channels,
+    pub(crate) budgets: Accounts,
     known: Mutex<Known>,
     /// News on their way to the board are in neither: nobody reads it meanwhile.
     turn: tokio::sync::Mutex<()>,
@@ -109,11 +117,15 @@ impl Routes {
     pub fn new<'a>(
         carriers: impl IntoIterator<Item = (&'a CarrierProfile, Option<Arc<RateDeck>>)>,
     ) -> Self {
+        let carriers: Vec<_> = carriers.into_iter().collect();
+        let channels = Channels::new(carriers.iter().map(|(profile, _)| *profile));
         let account = |(profile, deck): (&CarrierProfile, _)| {
             (profile.id.clone(), Account::new(profile, deck))
         };
         Self {
             accounts: carriers.into_iter().map(account).collect(),
+            channels,
+            budgets: Accounts::default(),
             known: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
@@ -136,6 +148,31 @@ impl Routes {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The price of a call through `carrier`, if it has a rate deck that knows one.
+    #[must_use]
+    pub(crate) fn terms(
+        &self,
+        carrier: &CarrierId,
+        to: &E164,
+        usage: tariff::Usage,
+    ) -> Option<Terms> {
+        let deck = self.accounts.get(carrier)?.deck.as_ref()?;
+        Some(Terms::of(&deck.rate(to)?.tariff, usage))
+    }
+
+    /// In what a carrier bills, if it has a rate deck.
+    #[must_use]
+    pub fn bills_in(&self, carrier: &CarrierId) -> Option<Currency> {
+        let deck = self.accounts.get(carrier)?.deck.as_ref()?;
+        Some(deck.currency())
+    }
+
+    /// How many channels a carrier has and how many of them are taken; `None` if they are not counted.
+    #[must_use]
+    pub fn channels(&self, carrier: &CarrierId) -> Option<(u32, u32)> {
+        self.channels.counts(carrier)
     }
 
     /// What an account's breaker says.
@@ -168,6 +205,7 @@ impl Routes {
                 stats = found.cloned().unwrap_or_default();
             }
             let resting = fleet.pace.is_resting(id);
+            let full = self.channels.is_taken(id).then_some(Exclusion::NoChannel);
             Candidate {
                 carrier: id.clone(),
                 weight: account.weight,
@@ -176,7 +214,9 @@ impl Routes {
                 cannot: Arc::clone(&account.cannot),
                 stats,
                 breaker,
-                excluded: resting.then_some(Exclusion::Resting { until: None }),
+                excluded: resting
+                    .then_some(Exclusion::Resting { until: None })
+                    .or(full),
             }
         };
         self.accounts.iter().map(view).collect()

@@ -1,6 +1,7 @@
 //! Repair by time: attempts whose next look is due, commands nobody executed, claims nobody ended.
 //! Input-free: every turn reads the present state and makes it right.
 
+mod cost;
 mod look_for;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use futures_util::{FutureExt, StreamExt};
 
 pub(crate) use self::look_for::{found, is_it};
 
+use self::cost::ask_cost;
 use self::look_for::look_for;
 use crate::apply_events::apply_status;
 use crate::fleet::Fleet;
@@ -73,7 +75,7 @@ pub(crate) async fn run(fleet: &Fleet) -> Answer<()> {
     }
 }
 
-/// What is due and not under way here already: attempts, then lost commands, then lost claims.
+/// What is due and not under way here already: attempts, lost commands, lost claims, costs.
 async fn turn<'a>(
     fleet: &'a Fleet,
     busy: &mut BTreeSet<String>,
@@ -84,6 +86,7 @@ async fn turn<'a>(
     let due = fleet.store.due_checks(now, most).await?;
     let lost = fleet.store.due_todos(now - TODO_LOST, most).await?;
     let stale = fleet.store.stale_claims(now - CLAIM_LOST, most).await?;
+    let unpriced = fleet.store.due_costs(now, most).await?;
     let mut work: Vec<BoxFuture<'a, String>> = Vec::new();
     let mut begin = |key: String| busy.len() < UNDER_WAY && busy.insert(key);
     for attempt in due {
@@ -107,6 +110,12 @@ async fn turn<'a>(
         let key = format!("claim/{}", lead.id.as_str());
         if begin(key.clone()) {
             work.push(said(key, settle_claim(fleet, lead, now)).boxed());
+        }
+    }
+    for attempt in unpriced {
+        let key = format!("cost/{}", attempt.id.as_str());
+        if begin(key.clone()) {
+            work.push(said(key, ask_cost(fleet, attempt, now)).boxed());
         }
     }
     Ok(work)

@@ -95,6 +95,7 @@ pub(crate) fn follow(
             noted = attempt.detect(detected, verdict == Verdict::Note, now);
         }
         CallStatus::Initiated
+        | CallStatus::Cost { .. }
         | CallStatus::Ringing
         | CallStatus::Answered
         | CallStatus::Party { .. }
@@ -120,6 +121,7 @@ pub(crate) fn step_ended(
             attempt.will_hear(call_id, step.saturating_add(1), input, now)
         }
         CallStatus::OptedOut => attempt.wish_no_more(now),
+        CallStatus::Cost { money } => attempt.priced(call_id, (money, true), now),
         CallStatus::Initiated
         | CallStatus::Ringing
         | CallStatus::Answered

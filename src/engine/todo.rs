@@ -14,6 +14,7 @@ use crate::message::FillSlot;
 use crate::port::carrier::CarrierError;
 use crate::port::store::{Answer, Cas, SaveAttempt};
 use crate::record;
+use crate::routes::channels::{self, Taken};
 use crate::talk;
 
 /// Tries to take a slot back before the command is put off.
@@ -74,6 +75,9 @@ async fn run(
             Ok(true)
         }
         Todo::HandOff { slot } => {
+            if let Some((_, leg)) = attempt.current_leg() {
+                channels::free(fleet, leg);
+            }
             let fill = FillSlot {
                 campaign: attempt.campaign.clone(),
                 slot: *slot,
@@ -138,7 +142,16 @@ async fn take_back(fleet: &Fleet, attempt: &Attempt) -> Answer<bool> {
             .await?
             .map_or(0, |c| c.limit);
         let now = fleet.clock.now();
-        let Some(slot) = (0..limit).find(|slot| !taken.contains(slot)) else {
+        let channel = match fresh.current_leg() {
+            Some((_, leg)) => {
+                let draw = fleet.entropy.draw();
+                fleet.routes.channels.try_take(&leg.carrier, draw)
+            }
+            None => Taken::Uncounted,
+        };
+        let free = (0..limit).find(|slot| !taken.contains(slot));
+        let Some(slot) = free.filter(|_| channel != Taken::Full) else {
+            give_back(fleet, &channel);
             fleet.metrics.violation("over_limit");
             if fresh.state == CallState::Answered {
                 tracing::error!(attempt = %fresh.id, "it is answered and goes on above its campaign's limit");
@@ -149,16 +162,30 @@ async fn take_back(fleet: &Fleet, attempt: &Attempt) -> Answer<bool> {
             return Ok(true);
         };
         let (mut with_slot, expected) = (fresh.clone(), fresh.version);
-        with_slot.take_slot(slot, now);
+        let number = match &channel {
+            Taken::Got(channel) => Some(channel.number),
+            Taken::Uncounted | Taken::Full => None,
+        };
+        with_slot.take_slot(slot, number, now);
         let save = SaveAttempt {
             attempt: with_slot,
             expected,
         };
-        if fleet.store.save_attempts(&[save]).await?.first() == Some(&Cas::Won) {
+        let saved = fleet.store.save_attempts(&[save]).await;
+        // What is remembered of channels is read again by itself.
+        give_back(fleet, &channel);
+        if saved?.first() == Some(&Cas::Won) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+fn give_back(fleet: &Fleet, channel: &Taken) {
+    match channel {
+        Taken::Got(channel) => fleet.routes.channels.give_back(channel),
+        Taken::Uncounted | Taken::Full => {}
+    }
 }
 
 /// Carries an ended attempt's outcome over to its lead, and those of earlier attempts that nobody

@@ -69,6 +69,12 @@ pub(crate) fn status(
                 leads_are(pending)
             ),
         ),
+        CampaignState::Paused if campaign.paused_by.is_some() => {
+            let why = campaign.paused_by.map(|why| why.to_string());
+            let why = why.unwrap_or_default();
+            let message = format!("Paused: {why}; {} waiting.", leads_are(pending));
+            say("budget", message)
+        }
         CampaignState::Paused => say("paused", format!("Paused: {} waiting.", leads_are(pending))),
         CampaignState::Draining => say(
             "draining",

@@ -10,6 +10,7 @@ use dialfleet_domain::call::Outcome;
 use dialfleet_domain::id::{CampaignId, ImportId, LeadId, WorkerId};
 use dialfleet_domain::import::{Import, ImportState, RowError};
 use dialfleet_domain::lead::Lead;
+use dialfleet_domain::money::Money;
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::schedule::Zone;
 use dialfleet_domain::time::Timestamp;
@@ -18,11 +19,13 @@ use serde::{Serialize, Serializer};
 
 mod call;
 mod campaign;
+mod cost;
 mod decision;
 mod recording;
 
 pub(crate) use call::{CallDetail, CallView};
 pub(crate) use campaign::{CampaignDetail, CampaignView, Counts, SlotView};
+pub(crate) use cost::{CostView, Costs, add_up};
 pub(crate) use decision::{CarrierView, DecisionView};
 pub(crate) use recording::{RecordingView, TranscriptView};
 
@@ -137,6 +140,8 @@ pub(crate) struct LeadView {
     last_outcome: Option<Outcome>,
     /// Why it is deferred or suppressed.
     reason: Option<String>,
+    /// What its calls cost so far, expected costs of live ones included, by currency.
+    pub(crate) cost: Vec<Money>,
     created_at: Time,
 }
 
@@ -157,6 +162,7 @@ impl From<Lead> for LeadView {
             outcomes: lead.outcomes,
             last_outcome: lead.last_outcome,
             reason: lead.reason,
+            cost: Vec::new(),
             created_at: lead.created_at.into(),
         }
     }

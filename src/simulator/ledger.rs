@@ -63,6 +63,12 @@ pub struct CarrierCount {
     pub placed: u64,
     /// Calls that somebody answered.
     pub answered: u64,
+    /// Live calls now.
+    pub live: u32,
+    /// Most live calls at any moment.
+    pub max_live: u32,
+    /// Minutes of ended conversations, each one begun counted whole: what a carrier bills.
+    pub minutes: u64,
 }
 
 /// Something that must never happen to a person.
@@ -146,10 +152,10 @@ impl Books {
         let (phone, attempt, campaign) = (&dial.to, &dial.attempt_key, &dial.campaign_key);
         let book = &mut self.public;
         book.placed += 1;
-        book.carriers
-            .entry(dial.carrier.clone())
-            .or_default()
-            .placed += 1;
+        let count = book.carriers.entry(dial.carrier.clone()).or_default();
+        count.placed += 1;
+        count.live += 1;
+        count.max_live = count.max_live.max(count.live);
         if !book.rings_per_attempt.contains_key(attempt) {
             book.rings_per_attempt.insert(attempt.clone(), 0);
             *book.attempts.entry(phone.clone()).or_default() += 1;
@@ -194,8 +200,15 @@ impl Books {
         count.answered += 1;
     }
 
-    pub(crate) fn ended(&mut self, phone: &str, campaign: &str, status: CallStatus) {
+    /// `talk`: how long somebody was on the line.
+    pub(crate) fn ended(&mut self, dial: &Dial, status: CallStatus, talk: Option<Duration>) {
+        let (phone, campaign) = (dial.to.as_str(), dial.campaign_key.as_str());
         let book = &mut self.public;
+        let count = book.carriers.entry(dial.carrier.clone()).or_default();
+        count.live = count.live.saturating_sub(1);
+        if let Some(talk) = talk {
+            count.minutes += talk.as_secs().div_ceil(60).max(1);
+        }
         *book.ended.entry(status).or_default() += 1;
         book.total_live = book.total_live.saturating_sub(1);
         if let Some(live) = book.live.get_mut(campaign) {

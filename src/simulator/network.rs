@@ -353,9 +353,8 @@ impl Network {
             } => {
                 (view.sip, view.ended_at) = (Some(sip), Some(now));
                 view.duration = Some(duration);
-                state
-                    .books
-                    .ended(&view.dial.to, &view.dial.campaign_key, status);
+                let talk = call.answered_at.map(|_| duration);
+                state.books.ended(&view.dial, status, talk);
                 state.ended.push_back(serial);
                 if let Some(by) = call.ended_by(status, duration) {
                     let at_ms = call.since_answer(now, self.speed).unwrap_or_default();

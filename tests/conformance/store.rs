@@ -13,6 +13,7 @@ pub(crate) mod board;
 pub(crate) mod campaign;
 pub(crate) mod claim;
 pub(crate) mod corrupt;
+pub(crate) mod cost;
 pub(crate) mod intent;
 pub(crate) mod lead;
 pub(crate) mod record;
@@ -71,6 +72,14 @@ macro_rules! store_conformance {
                 a_batch_is_answered_item_by_item
                 concurrent_intents_for_a_slot_have_one_winner
                 concurrent_intents_for_a_phone_have_one_winner
+                a_channel_holds_one_call_until_its_slot_is_freed
+                concurrent_intents_for_a_channel_have_one_winner
+                the_next_leg_takes_its_channel_or_is_not_written
+            }
+            cost {
+                added_up_by_carrier_currency_and_whether_open
+                added_up_for_each_lead
+                the_due_ones_come_earliest_first
             }
             attempt {
                 saved_only_over_the_version_that_was_read

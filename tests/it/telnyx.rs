@@ -255,7 +255,10 @@ async fn a_flow_is_commanded_step_by_step_to_its_end() {
                 continue;
             }
             CallStatus::Ended { ending, .. } => break ending,
-            CallStatus::Initiated | CallStatus::Ringing | CallStatus::OptedOut => continue,
+            CallStatus::Initiated
+            | CallStatus::Ringing
+            | CallStatus::OptedOut
+            | CallStatus::Cost { .. } => continue,
         };
         commanded.push(next);
         // Twice: what a sweeper may do is heard once.

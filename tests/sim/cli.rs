@@ -1,5 +1,7 @@
 //! `sim`, which `cargo xtask sim` builds and runs: worlds on all cores until a promise breaks, or all of them.
 
+mod market;
+
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -54,12 +56,15 @@ struct Args {
     /// Go on after a broken promise, and tell each in one line
     #[arg(long)]
     keep_going: bool,
-    /// Take away what the promises rest on: recheck, fence, u2, u3, version or proof. The run should fail
+    /// Take away what the promises rest on: recheck, fence, u2, u3, u4, version or proof. The run should fail
     #[arg(long, value_name = "NAME")]
     mutant: Option<Mutant>,
     /// Instead: kill a process before and after every method of every port, whatever the seeds
     #[arg(long, conflicts_with_all = ["seeds", "seed", "jobs", "quiet", "bad_times", "explain", "keep_going", "mutant"])]
     everywhere: bool,
+    /// Instead: route thousands of calls over carriers of different price and quality, with workers that come and go
+    #[arg(long, conflicts_with_all = ["everywhere", "seeds", "seed", "jobs", "quiet", "explain", "keep_going", "mutant"])]
+    market: bool,
 }
 
 impl Args {
@@ -108,6 +113,10 @@ impl Args {
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let mut out = std::io::stdout().lock();
+    if args.market {
+        market::check(&mut out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.everywhere {
         let crashes = crash_everywhere();
         return Ok(match &crashes {

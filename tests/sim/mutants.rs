@@ -34,6 +34,11 @@ fn without_unique_phones() {
 }
 
 #[test]
+fn without_unique_channels() {
+    is_noticed("u4", "100");
+}
+
+#[test]
 fn without_comparing_versions() {
     is_noticed("version", "20");
 }

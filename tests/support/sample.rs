@@ -92,6 +92,8 @@ pub fn campaign(name: &str) -> Campaign {
         recording: RecordingPolicy::default(),
         ring_timeout_s: 30,
         max_duration_s: 600,
+        budget: None,
+        paused_by: None,
         wake_at: None,
         wake_seq: 0,
         created_at: T0,
@@ -139,6 +141,8 @@ pub fn leg(carrier: &CarrierId, nonce: &str) -> Leg {
         call_id: None,
         refusal: None,
         longest_ms: None,
+        channel: None,
+        bill: None,
     }
 }
 

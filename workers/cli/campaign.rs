@@ -33,6 +33,8 @@ pub(crate) enum CampaignCommand {
     Stop(OneArgs),
     /// Change how many concurrent calls it may have
     Limit(LimitArgs),
+    /// Change what it may cost; one that paused because of it goes on with `resume`
+    Budget(BudgetArgs),
 }
 
 /// What to make.
@@ -70,6 +72,20 @@ pub(crate) struct LimitArgs {
     server: Server,
 }
 
+/// The new budget.
+#[derive(Debug, Args)]
+pub(crate) struct BudgetArgs {
+    /// The campaign's id (cmp_…)
+    id: String,
+    /// How much in all, such as 100.00; `none`: as much as it takes
+    amount: String,
+    /// The currency in which its carriers bill
+    #[arg(default_value = "USD")]
+    currency: String,
+    #[command(flatten)]
+    server: Server,
+}
+
 const LIST: [Column; 5] = [
     ("id", "id"),
     ("name", "name"),
@@ -77,7 +93,7 @@ const LIST: [Column; 5] = [
     ("concurrency", "concurrency"),
     ("created", "created_at"),
 ];
-const SHOW: [Column; 10] = [
+const SHOW: [Column; 12] = [
     ("id", "id"),
     ("name", "name"),
     ("state", "state"),
@@ -88,9 +104,13 @@ const SHOW: [Column; 10] = [
     ("live", "counts.live"),
     ("done", "counts.done"),
     ("outcomes", "counts.outcomes"),
+    ("spent", "cost.spent"),
+    ("reserved", "cost.reserved"),
 ];
 /// What the API says only when it is not the default.
-const SETTINGS: [Column; 3] = [
+const SETTINGS: [Column; 5] = [
+    ("budget", "budget.total"),
+    ("paused by", "paused_by"),
     ("routing", "routing"),
     ("caps", "caps"),
     ("presence", "presence"),
@@ -124,6 +144,18 @@ pub(crate) async fn run(command: CampaignCommand) -> Done {
         CampaignCommand::Resume(args) => order(args, "resume").await,
         CampaignCommand::Drain(args) => order(args, "drain").await,
         CampaignCommand::Stop(args) => order(args, "stop").await,
+        CampaignCommand::Budget(args) => {
+            let path = format!("/campaigns/{}", segment(&args.id));
+            let total = json!({ "amount": args.amount, "currency": args.currency });
+            let budget = match args.amount.as_str() {
+                "none" => Value::Null,
+                _ => json!({ "total": total }),
+            };
+            let body = Body::Json(json!({ "budget": budget }));
+            let value = call(&args.server, Method::PATCH, &path, body).await?;
+            show(args.server.output, &value);
+            Ok(ExitCode::SUCCESS)
+        }
         CampaignCommand::Limit(args) => {
             let path = format!("/campaigns/{}", segment(&args.id));
             let body = Body::Json(json!({ "concurrency": args.concurrency }));
@@ -141,7 +173,7 @@ fn show(output: Output, value: &Value) {
 fn columns(value: &Value) -> Vec<Column> {
     let said = SETTINGS
         .into_iter()
-        .filter(|(_, path)| !value[path].is_null());
+        .filter(|(_, path)| !path.split('.').fold(value, |v, key| &v[key]).is_null());
     SHOW.into_iter().chain(said).collect()
 }
 

@@ -10,11 +10,14 @@ use super::client::{Body, Done, call, segment};
 use super::table::{self, Column, table};
 use super::{Output, Server, print};
 
-const CARRIERS: [Column; 7] = [
+const CARRIERS: [Column; 10] = [
     ("CARRIER", "id"),
     ("KIND", "kind"),
     ("CPS", "cps"),
     ("CALLER IDS", "caller_ids"),
+    ("CHANNELS", "channels"),
+    ("TAKEN", "channels_taken"),
+    ("COST 24 H", "cost_24h"),
     ("BREAKER", "breaker"),
     ("UNTIL", "until"),
     ("WHY", "why"),
@@ -81,7 +84,17 @@ pub(crate) async fn run(command: CarriersCommand) -> Done {
 pub(crate) fn decision(value: &Value) {
     let mut table = table();
     table.set_header([
-        "", "CARRIER", "FROM", "PER MIN", "ANSWERED", "PDD", "CALLS", "SCORE", "LEFT OUT",
+        "",
+        "CARRIER",
+        "FROM",
+        "PER MIN",
+        "PER CALL",
+        "ANSWERED",
+        "DELIVERED",
+        "PDD",
+        "CALLS",
+        "SCORE",
+        "LEFT OUT",
     ]);
     for one in value["carriers"].as_array().into_iter().flatten() {
         let text = |key: &str| one[key].as_str().unwrap_or_default().to_owned();
@@ -96,7 +109,9 @@ pub(crate) fn decision(value: &Value) {
             text("carrier"),
             text("from"),
             money(&one["per_minute"]),
+            money(&one["per_call"]),
             figure("asr", &|asr| format!("{:.0} %", asr * 100.0)),
+            figure("ner", &|ner| format!("{:.0} %", ner * 100.0)),
             figure("pdd_s", &|pdd| format!("{pdd:.1} s")),
             figure("calls", &|calls| format!("{calls:.0}")),
             figure("score", &|score| format!("{score:.3}")),

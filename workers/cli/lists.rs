@@ -136,7 +136,7 @@ pub(crate) enum WorkersCommand {
     List(Server),
 }
 
-const LEADS: [Column; 7] = [
+const LEADS: [Column; 8] = [
     ("ref", "ref"),
     ("phone", "phone"),
     ("state", "state"),
@@ -144,6 +144,7 @@ const LEADS: [Column; 7] = [
     ("last outcome", "last_outcome"),
     ("due", "due_at"),
     ("reason", "reason"),
+    ("cost", "cost"),
 ];
 const IMPORT: [Column; 8] = [
     ("id", "id"),
@@ -156,7 +157,7 @@ const IMPORT: [Column; 8] = [
     ("error", "error"),
 ];
 const ERRORS: [Column; 3] = [("line", "line"), ("code", "code"), ("message", "message")];
-const CALLS: [Column; 7] = [
+const CALLS: [Column; 8] = [
     ("id", "id"),
     ("phone", "phone"),
     ("state", "state"),
@@ -164,6 +165,7 @@ const CALLS: [Column; 7] = [
     ("carrier", "carrier"),
     ("created", "created_at"),
     ("seconds", "duration_s"),
+    ("cost", "cost"),
 ];
 const WORKERS: [Column; 4] = [
     ("id", "id"),

@@ -58,6 +58,14 @@ fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
+        Value::Object(map) if map.contains_key("amount") && map.contains_key("currency") => {
+            let by = value["by"].as_str().map(|by| format!(" ({by})"));
+            let (amount, currency) = (plain(&value["amount"]), plain(&value["currency"]));
+            format!("{amount} {currency}{}", by.unwrap_or_default())
+        }
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            items.iter().map(plain).collect::<Vec<_>>().join(", ")
+        }
         Value::Object(map) => map
             .iter()
             .map(|(k, v)| match v {

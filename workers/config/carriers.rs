@@ -222,12 +222,9 @@ fn vendor(entry: Entry, source: &dyn Source) -> anyhow::Result<Vendor> {
         "weight must be 1 to 1000"
     );
     ensure!(
-        entry.channels.is_none_or(|c| c > 0),
-        "channels must be at least 1"
+        entry.channels.is_none_or(|c| (1..=10_000).contains(&c)),
+        "channels must be 1 to 10000"
     );
-    if entry.channels.is_some() {
-        tracing::warn!(carrier = %entry.id, "channels is not enforced by this version: keep the campaigns' limits below it");
-    }
     let mut caller_ids = Vec::new();
     for number in &entry.caller_ids {
         let text = number.text(source)?;

@@ -9,13 +9,14 @@ use dialfleet_domain::id::{AttemptId, CampaignId, CarrierCallId, CarrierId, Lead
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::store::{
-    Answer, AttemptFilter, AttemptStore, Cas, IntentAnswer, Page, SaveAttempt, StoreError,
+    Answer, AttemptFilter, AttemptStore, Cas, IntentAnswer, Page, SaveAttempt, SpendSum, StoreError,
 };
 use futures_util::TryStreamExt;
 use mongodb::options::{AggregateOptions, FindOptions, Hint};
 use serde::Deserialize;
 
-use super::index::{ATTEMPTS, ATTEMPTS_LIVE, ID, U1, U2, U3};
+use super::cost::Of;
+use super::index::{ATTEMPTS, ATTEMPTS_LIVE, COST_DUE, ID, U1, U2, U3, U4};
 use super::page;
 use super::read::{self, List};
 use super::write::{self, Change, CompareAndSet, Insertion, int};
@@ -140,6 +141,49 @@ impl AttemptStore for MongoStore {
             },
         )
         .await
+    }
+
+    async fn due_costs(&self, now: Timestamp, limit: usize) -> Answer<Vec<Attempt>> {
+        let list = List {
+            filter: doc! { "cost_at": { "$lte": now.millis() } },
+            sort: doc! { "cost_at": 1, "_id": 1 },
+            limit,
+            index: Some(COST_DUE),
+        };
+        read::list(&self.unreadable, &self.attempts, WHAT, list).await
+    }
+
+    async fn taken_channels(&self, carrier: &CarrierId) -> Answer<Vec<u32>> {
+        #[derive(Deserialize)]
+        struct Taken {
+            channel: Number,
+        }
+        #[derive(Deserialize)]
+        struct Number {
+            number: u32,
+        }
+        let filter = doc! { "channel.carrier": carrier.as_str(), "channel.number": { "$gte": 0 } };
+        let options = FindOptions::builder()
+            .sort(doc! { "channel.number": 1 })
+            .projection(doc! { "_id": 0, "channel.number": 1 })
+            .batch_size(1_000)
+            .hint(Hint::Name(U4.to_owned()))
+            .build();
+        let taken: Vec<Taken> =
+            read::all(&self.unreadable, &self.attempts, WHAT, filter, options).await?;
+        Ok(taken.into_iter().map(|t| t.channel.number).collect())
+    }
+
+    async fn campaign_spend(&self, campaign: &CampaignId) -> Answer<Vec<SpendSum>> {
+        self.sum_of(Of::Campaign(campaign)).await
+    }
+
+    async fn carrier_spend(&self, carrier: &CarrierId, since: Timestamp) -> Answer<Vec<SpendSum>> {
+        self.sum_of(Of::Carrier(carrier, since)).await
+    }
+
+    async fn lead_spend(&self, leads: &[LeadId]) -> Answer<Vec<Vec<SpendSum>>> {
+        self.sums_of_leads(leads).await
     }
 
     async fn taken_slots(&self, campaign: &CampaignId) -> Answer<Vec<u32>> {
@@ -288,6 +332,7 @@ fn said(insertion: &Insertion) -> Said {
         Insertion::Duplicate(index) => match index.as_str() {
             U2 => Said::Answer(IntentAnswer::SlotBusy),
             U3 => Said::Answer(IntentAnswer::PhoneBusy),
+            U4 => Said::Answer(IntentAnswer::ChannelBusy),
             ID | U1 => Said::Exists,
             _ => Said::Nothing,
         },

@@ -242,6 +242,15 @@ fn operators(change: &CampaignChange) -> Answer<Document> {
     if let Some(state) = change.state {
         set.insert("state", state.name());
         set.insert("changed_at", change.at.millis());
+        match change.paused_by {
+            Some(why) => drop(set.insert("paused_by", write::value(&why)?)),
+            None => drop(unset.insert("paused_by", "")),
+        }
+    }
+    match &change.budget {
+        Some(Some(budget)) => drop(set.insert("budget", write::value(budget)?)),
+        Some(None) => drop(unset.insert("budget", "")),
+        None => {}
     }
     if let Some((limit, former)) = &change.limit {
         set.insert("limit", i64::from(*limit));

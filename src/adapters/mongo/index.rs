@@ -1,4 +1,4 @@
-//! Every collection and index, as data. The three unique ones on attempts are the safety argument
+//! Every collection and index, as data. The unique ones on attempts are the safety argument
 //! of the whole system, so a process refuses to start when one is missing or different.
 
 use std::time::Duration;
@@ -50,6 +50,14 @@ pub(super) const U1: &str = "u1_lead_n";
 pub(super) const U2: &str = "u2_campaign_slot";
 /// U3: a person gets one call.
 pub(super) const U3: &str = "u3_tenant_phone";
+/// U4: a carrier's channel holds one call.
+pub(super) const U4: &str = "u4_channel";
+/// What a campaign's attempts cost.
+pub(super) const COST: &str = "cost";
+/// What a carrier's attempts cost.
+pub(super) const COST_AT_CARRIER: &str = "cost_at_carrier";
+/// Attempts whose carrier is to be asked what they cost.
+pub(super) const COST_DUE: &str = "cost_due";
 /// A campaign has a phone once.
 pub(super) const LEAD_PHONE: &str = "u_campaign_phone";
 /// Live attempts, by campaign.
@@ -123,6 +131,43 @@ const INDEXES: [Index; 24] = [
         U3,
         &[("tenant", 1), ("phone", 1)],
         Holds::True("live"),
+    ),
+    unique(
+        ATTEMPTS,
+        U4,
+        &[("channel.carrier", 1), ("channel.number", 1)],
+        Holds::NotNegative("channel.number"),
+    ),
+    // Both answer by themselves: no document is read for a sum.
+    index(
+        ATTEMPTS,
+        COST,
+        &[
+            ("campaign", 1),
+            ("spend.carrier", 1),
+            ("spend.currency", 1),
+            ("spend.open", 1),
+            ("spend.units", 1),
+        ],
+        Holds::NotNegative("spend.units"),
+    ),
+    index(
+        ATTEMPTS,
+        COST_AT_CARRIER,
+        &[
+            ("spend.carrier", 1),
+            ("intent_at", 1),
+            ("spend.currency", 1),
+            ("spend.open", 1),
+            ("spend.units", 1),
+        ],
+        Holds::NotNegative("spend.units"),
+    ),
+    index(
+        ATTEMPTS,
+        COST_DUE,
+        &[("cost_at", 1), ("_id", 1)],
+        Holds::Present("cost_at"),
     ),
     index(
         ATTEMPTS,

@@ -13,6 +13,7 @@ mod attempt;
 mod board;
 mod campaign;
 mod claim;
+mod cost;
 mod error;
 mod index;
 mod lead;

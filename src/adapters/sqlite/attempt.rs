@@ -6,10 +6,11 @@ use dialfleet_domain::id::{AttemptId, CampaignId, CarrierCallId, CarrierId, Lead
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::store::{
-    Answer, AttemptFilter, AttemptStore, Cas, IntentAnswer, Page, SaveAttempt, StoreError,
+    Answer, AttemptFilter, AttemptStore, Cas, IntentAnswer, Page, SaveAttempt, SpendSum, StoreError,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::cost;
 use super::doc::{After, Doc};
 use super::error::{Fault, is_duplicate};
 use super::{SqliteStore, docs, docs_by_id, execute, exists, one_doc, to_doc};
@@ -119,6 +120,48 @@ impl AttemptStore for SqliteStore {
             )
         })
         .await
+    }
+
+    async fn due_costs(&self, now: Timestamp, limit: usize) -> Answer<Vec<Attempt>> {
+        self.list(WHAT, limit, move |conn, limit| {
+            docs(
+                conn,
+                "SELECT id, doc FROM attempts WHERE cost_at IS NOT NULL AND cost_at <= ?1 ORDER BY cost_at, id LIMIT ?2",
+                params![now.millis(), limit],
+            )
+        })
+        .await
+    }
+
+    async fn taken_channels(&self, carrier: &CarrierId) -> Answer<Vec<u32>> {
+        let carrier = carrier.clone();
+        self.read(move |conn| {
+            let mut query = conn.prepare_cached(
+                "SELECT channel FROM attempts WHERE channel_of = ?1 AND channel IS NOT NULL ORDER BY channel",
+            )?;
+            let channels = query.query_map([carrier.as_str()], |row| row.get(0))?;
+            Ok(channels.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    async fn campaign_spend(&self, campaign: &CampaignId) -> Answer<Vec<SpendSum>> {
+        let campaign = campaign.clone();
+        let found = self.read(move |conn| cost::of_campaign(conn, &campaign));
+        found.await
+    }
+
+    async fn carrier_spend(&self, carrier: &CarrierId, since: Timestamp) -> Answer<Vec<SpendSum>> {
+        let carrier = carrier.clone();
+        let found = self.read(move |conn| cost::of_carrier(conn, &carrier, since));
+        found.await
+    }
+
+    async fn lead_spend(&self, leads: &[LeadId]) -> Answer<Vec<Vec<SpendSum>>> {
+        let leads = leads.to_vec();
+        let found =
+            self.read(move |conn| leads.iter().map(|lead| cost::of_lead(conn, lead)).collect());
+        found.await
     }
 
     async fn taken_slots(&self, campaign: &CampaignId) -> Answer<Vec<u32>> {
@@ -236,6 +279,11 @@ impl Row {
         self.attempt.is_live().then_some(1)
     }
 
+    fn channel(&self) -> (Option<&str>, Option<u32>) {
+        let channel = self.attempt.channel.as_ref();
+        channel.map(|c| (c.carrier.as_str(), c.number)).unzip()
+    }
+
     fn carrier(&self) -> Option<&str> {
         self.attempt
             .current_leg()
@@ -245,11 +293,13 @@ impl Row {
 
 fn insert(conn: &Connection, row: &Row) -> Result<IntentAnswer, Fault> {
     let a = &row.attempt;
+    let spend = a.spend.as_ref();
     let inserted = conn
         .prepare_cached(
             "INSERT INTO attempts (id, tenant, campaign, lead, n, phone, slot, live, version, carrier, intent_at,
-                                   check_at, todo_at, doc)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                                   check_at, todo_at, doc, channel_of, channel, cost_by, cost_currency, cost_open,
+                                   cost_units, cost_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
         )?
         .execute(params![
             a.id.as_str(),
@@ -265,7 +315,14 @@ fn insert(conn: &Connection, row: &Row) -> Result<IntentAnswer, Fault> {
             a.intent_at.millis(),
             a.check_at.millis(),
             a.todo_at.map(Timestamp::millis),
-            row.doc
+            row.doc,
+            row.channel().0,
+            row.channel().1,
+            spend.map(|s| s.carrier.as_str()),
+            spend.map(|s| s.currency.as_str()),
+            spend.map(|s| s.open),
+            spend.map(|s| s.units),
+            a.cost_at.map(Timestamp::millis)
         ]);
     match inserted {
         Ok(_) => {
@@ -292,6 +349,13 @@ fn broken_rule(conn: &Connection, a: &Attempt) -> Result<Option<IntentAnswer>, F
     if a.is_live() && exists(conn, u3, params![a.tenant.as_str(), a.phone.as_str()])? {
         return Ok(Some(IntentAnswer::PhoneBusy));
     }
+    let u4 =
+        "SELECT 1 FROM attempts WHERE channel_of = ?1 AND channel = ?2 AND channel IS NOT NULL";
+    if let Some(channel) = &a.channel
+        && exists(conn, u4, params![channel.carrier.as_str(), channel.number])?
+    {
+        return Ok(Some(IntentAnswer::ChannelBusy));
+    }
     Ok(None)
 }
 
@@ -304,9 +368,12 @@ fn save(conn: &Connection, row: &Row, expected: i64) -> Result<Cas, Fault> {
     if stored != Some(expected) {
         return Ok(Cas::Lost);
     }
+    let spend = a.spend.as_ref();
     let saved = execute(
         conn,
-        "UPDATE attempts SET slot = ?2, live = ?3, version = ?4, carrier = ?5, check_at = ?6, todo_at = ?7, doc = ?8
+        "UPDATE attempts SET slot = ?2, live = ?3, version = ?4, carrier = ?5, check_at = ?6, todo_at = ?7, doc = ?8,
+                channel_of = ?9, channel = ?10, cost_by = ?11, cost_currency = ?12, cost_open = ?13, cost_units = ?14,
+                cost_at = ?15
          WHERE id = ?1",
         params![
             a.id.as_str(),
@@ -316,11 +383,18 @@ fn save(conn: &Connection, row: &Row, expected: i64) -> Result<Cas, Fault> {
             row.carrier(),
             a.check_at.millis(),
             a.todo_at.map(Timestamp::millis),
-            row.doc
+            row.doc,
+            row.channel().0,
+            row.channel().1,
+            spend.map(|s| s.carrier.as_str()),
+            spend.map(|s| s.currency.as_str()),
+            spend.map(|s| s.open),
+            spend.map(|s| s.units),
+            a.cost_at.map(Timestamp::millis)
         ],
     );
     match saved {
-        // A live call takes a slot back, and somebody holds it.
+        // It takes a slot or a channel, and somebody holds it.
         Err(Fault::Sql(error)) if is_duplicate(&error) => return Ok(Cas::Lost),
         saved => saved?,
     };

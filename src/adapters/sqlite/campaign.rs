@@ -203,6 +203,10 @@ fn apply(campaign: &mut Campaign, change: &CampaignChange) {
     if let Some(state) = change.state {
         campaign.state = state;
         campaign.changed_at = change.at;
+        campaign.paused_by = change.paused_by;
+    }
+    if let Some(budget) = change.budget {
+        campaign.budget = budget;
     }
     if let Some((limit, former)) = change.limit {
         campaign.limit = limit;

@@ -15,6 +15,7 @@
 mod attempt;
 mod board;
 mod campaign;
+mod cost;
 mod doc;
 mod error;
 mod import;

@@ -2,7 +2,7 @@
 //! `doc`; the other columns repeat what indexes and queries need and are written by the same
 //! statement. Absent options are NULL in columns, which partial indexes leave out.
 //!
-//! U1, U2 and U3 of the design are `attempts.id` and `attempts_u1`, `attempts_u2`, `attempts_u3`.
+//! U1 to U4 are `attempts.id` and `attempts_u1`, and `attempts_u2`, `attempts_u3`, `attempts_u4`.
 
 use rusqlite::Connection;
 
@@ -40,6 +40,19 @@ CREATE TABLE transcript_words (
     PRIMARY KEY (tenant, word, id)
 ) WITHOUT ROWID;
 CREATE INDEX transcript_words_of ON transcript_words (id);
+ALTER TABLE attempts ADD COLUMN channel_of TEXT;
+ALTER TABLE attempts ADD COLUMN channel INTEGER;
+ALTER TABLE attempts ADD COLUMN cost_by TEXT;
+ALTER TABLE attempts ADD COLUMN cost_currency TEXT;
+ALTER TABLE attempts ADD COLUMN cost_open INTEGER;
+ALTER TABLE attempts ADD COLUMN cost_units INTEGER;
+ALTER TABLE attempts ADD COLUMN cost_at INTEGER;
+CREATE UNIQUE INDEX attempts_u4 ON attempts (channel_of, channel) WHERE channel IS NOT NULL;
+CREATE INDEX attempts_cost ON attempts (campaign, cost_by, cost_currency, cost_open, cost_units)
+    WHERE cost_units IS NOT NULL;
+CREATE INDEX attempts_cost_at_carrier ON attempts (cost_by, intent_at, cost_currency, cost_open, cost_units)
+    WHERE cost_units IS NOT NULL;
+CREATE INDEX attempts_cost_due ON attempts (cost_at, id) WHERE cost_at IS NOT NULL;
 ";
 
 const STEP_2: &str = "

@@ -1,14 +1,16 @@
 //! The attempt document.
 //!
-//! Three unique indexes make it the whole of the safety argument: U1 `_id` and `{lead, n}` (an
-//! attempt exists once), U2 `{campaign, slot}` while a slot is held (never more live calls than the
-//! limit), U3 `{tenant, phone}` while live (never two calls to one person).
+//! Unique indexes make it the whole of the safety argument: U1 `_id` and `{lead, n}` (an attempt
+//! exists once), U2 `{campaign, slot}` while a slot is held (never more live calls than the limit), U3
+//! `{tenant, phone}` while live (never two calls to one person), U4 `{channel}` while one is held (never
+//! more live calls at a carrier than it takes).
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::cost::{Bill, Spend};
 use super::event::Refusal;
 use super::outcome::{Ending, Outcome, Party};
 use super::state::CallState;
@@ -67,6 +69,21 @@ pub struct Leg {
     /// The longest its call may live, ms, where the carrier cannot be told how long to ring and talk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_ms: Option<u64>,
+    /// Which of the carrier's channels it was given, where they are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<u32>,
+    /// What it costs; absent where nobody will know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bill: Option<Bill>,
+}
+
+/// A channel of a carrier account: one of the calls that it takes at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Channel {
+    /// Whose.
+    pub carrier: CarrierId,
+    /// Which, from 0.
+    pub number: u32,
 }
 
 /// What became of a leg's request.
@@ -169,6 +186,10 @@ pub struct Attempt {
     /// The slot it holds, 0 to limit-1; absent when it holds none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<u32>,
+    /// The channel that the current leg's call holds, for as long as the slot is held; absent when it
+    /// holds none, or the carrier's are not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
     /// `true` while the phone is locked: live, unresolved or cooling off; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<bool>,
@@ -250,6 +271,15 @@ pub struct Attempt {
     /// Connected seconds, by the carrier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<u32>,
+    /// What it adds to the accounts of campaign and carrier; absent while nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spend: Option<Spend>,
+    /// When the carrier is asked next what the ended call cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_at: Option<Timestamp>,
+    /// How often it was asked in vain.
+    #[serde(default, skip_serializing_if = "zero")]
+    pub cost_looks: u32,
     /// Why these carriers, in this order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Box<Decision>>,
@@ -300,6 +330,7 @@ impl Attempt {
             n: new.n,
             phone: new.phone,
             slot: Some(new.slot),
+            channel: None,
             live: Some(true),
             state: CallState::Intent,
             campaign_gen: new.campaign_gen,
@@ -331,10 +362,15 @@ impl Attempt {
             answered_at: None,
             ended_at: None,
             duration_s: None,
+            spend: None,
+            cost_at: None,
+            cost_looks: 0,
             decision: new.decision,
             recording: None,
         };
         attempt.hard_end = attempt.hard_end_of(&attempt.legs[0]);
+        attempt.hold_channel();
+        attempt.reckon();
         attempt
     }
 
@@ -342,6 +378,16 @@ impl Attempt {
     pub(super) fn hard_end_of(&self, leg: &Leg) -> Timestamp {
         let longest = leg.longest_ms.map(Duration::from_millis);
         leg.intent_at + longest.unwrap_or(self.ring() + self.talk()) + HARD_END_SLACK
+    }
+
+    /// The channel of the current leg is this attempt's from now on, and no other.
+    pub(super) fn hold_channel(&mut self) {
+        self.channel = self.legs.last().and_then(|leg| {
+            Some(Channel {
+                carrier: leg.carrier.clone(),
+                number: leg.channel?,
+            })
+        });
     }
 
     /// The current leg and its index. There always is one: [`Attempt::intend`] writes the first.
@@ -423,6 +469,11 @@ impl Attempt {
             self.todo_at.get_or_insert(at);
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+const fn zero(n: &u32) -> bool {
+    *n == 0
 }
 
 fn whole_ms(d: Duration) -> u64 {

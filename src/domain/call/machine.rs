@@ -175,6 +175,7 @@ impl Attempt {
             }
         }
         self.record_person(now);
+        self.settle_late_cost(event, now);
         self.note(now, event.name(), note_of(event));
         self.version += 1;
         verdict
@@ -223,12 +224,17 @@ impl Attempt {
         Verdict::Note
     }
 
-    /// Gives a slot back to a call that lost it to a wrong proof of absence. U2 has the last word.
-    pub fn take_slot(&mut self, slot: u32, now: Timestamp) -> Verdict {
+    /// Gives a slot, and a channel where they are counted, back to a call that lost them to a wrong proof
+    /// of absence. U2 and U4 have the last word.
+    pub fn take_slot(&mut self, slot: u32, channel: Option<u32>, now: Timestamp) -> Verdict {
         if self.slot.is_some() || !self.is_live() || self.is_cooling() {
             return Verdict::Ignore;
         }
         self.slot = Some(slot);
+        if let Some(leg) = self.legs.last_mut() {
+            leg.channel = channel;
+        }
+        self.hold_channel();
         self.note(now, "slot_taken_back", None);
         self.version += 1;
         Verdict::Note
@@ -341,6 +347,8 @@ impl Attempt {
                     self.check_at = leg.intent_at + INTENT_STALE;
                     self.hard_end = self.hard_end_of(leg);
                     self.legs.push((**leg).clone());
+                    self.hold_channel();
+                    self.reckon();
                 }
             }
             CallState::Unknown => {
@@ -390,12 +398,15 @@ impl Attempt {
         });
         self.ended_at = Some(now);
         self.live = None;
+        self.settle_cost(now);
         // The slot first: somebody else is waiting for it.
         self.free_slot(now);
         self.command(now, Todo::ProjectLead);
     }
 
+    /// The channel goes with the slot.
     fn free_slot(&mut self, now: Timestamp) {
+        self.channel = None;
         if let Some(slot) = self.slot.take() {
             self.command(now, Todo::HandOff { slot });
         }

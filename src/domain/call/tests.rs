@@ -24,6 +24,8 @@ fn leg(nonce: &str) -> Leg {
         call_id: None,
         refusal: None,
         longest_ms: None,
+        channel: None,
+        bill: None,
     }
 }
 
@@ -241,7 +243,11 @@ fn a_call_that_was_proven_absent_and_lives_is_taken_back() {
         a.apply(&CallEvent::Unclear { leg: 0 }, T0);
         a.apply(&CallEvent::ProvenAbsent, T0);
         a.finish(&[Todo::HandOff { slot: 3 }], T0);
-        assert_eq!(a.take_slot(1, T0), Verdict::Ignore, "nothing lives yet");
+        assert_eq!(
+            a.take_slot(1, None, T0),
+            Verdict::Ignore,
+            "nothing lives yet"
+        );
         assert!(matches!(a.apply(event, T0), Verdict::Go(_)));
         assert_eq!(
             (a.slot, a.is_live(), a.is_cooling()),
@@ -250,8 +256,8 @@ fn a_call_that_was_proven_absent_and_lives_is_taken_back() {
             event.name()
         );
         assert_eq!(a.todo, [Todo::TakeBack]);
-        assert_eq!(a.take_slot(1, T0), Verdict::Note);
-        assert_eq!(a.take_slot(2, T0), Verdict::Ignore, "it has one");
+        assert_eq!(a.take_slot(1, None, T0), Verdict::Note);
+        assert_eq!(a.take_slot(2, None, T0), Verdict::Ignore, "it has one");
         let ended = CallEvent::Ended {
             call_id: call_id(),
             ending: Ending::Completed,
@@ -275,7 +281,7 @@ fn a_call_that_was_proven_absent_and_lives_is_taken_back() {
     a.apply(&busy, T0);
     assert_eq!(a.outcome, Some(Outcome::Busy));
     assert!(a.todo.contains(&Todo::TakeBack));
-    assert_eq!(a.take_slot(1, T0), Verdict::Ignore, "it is over");
+    assert_eq!(a.take_slot(1, None, T0), Verdict::Ignore, "it is over");
 }
 
 #[test]

@@ -4,13 +4,16 @@
 use std::time::Duration;
 
 use dialfleet_domain::call::attempt::NewAttempt;
+use dialfleet_domain::call::cost::Bill;
 use dialfleet_domain::call::{Attempt, Leg, LegState, Refusal};
 use dialfleet_domain::campaign::{AmdMode, Campaign};
-use dialfleet_domain::id::{ClaimToken, Nonce};
+use dialfleet_domain::id::{CarrierId, ClaimToken, Nonce};
 use dialfleet_domain::lead::Lead;
+use dialfleet_domain::phone::E164;
 use dialfleet_domain::phone::area::Group;
 use dialfleet_domain::recording::Start;
 use dialfleet_domain::routing::{Decision, Hop};
+use dialfleet_domain::tariff::Usage;
 
 use super::route::Held;
 use crate::fleet::Fleet;
@@ -24,12 +27,14 @@ const NEXT_LEG_PATIENCE: Duration = Duration::from_secs(2);
 /// The intent, and the nonce that makes its request ours.
 pub(super) fn intend(
     fleet: &Fleet,
-    campaign: &Campaign,
-    lead: &Lead,
+    (campaign, lead): (&Campaign, &Lead),
     slot: u32,
     decision: Decision,
+    held: &Held,
 ) -> (Attempt, Nonce) {
-    let (leg, nonce) = new_leg(fleet, &decision.chain[0]);
+    let mut leg = new_leg(fleet, &decision.chain[0], held);
+    leg.bill = bill(fleet, &leg.carrier, &lead.phone, campaign, Some(&decision));
+    let nonce = leg.nonce.clone();
     let mut attempt = Attempt::intend(NewAttempt {
         tenant: lead.tenant.clone(),
         lead: lead.id.clone(),
@@ -53,24 +58,56 @@ pub(super) fn intend(
     (attempt, nonce)
 }
 
-fn new_leg(fleet: &Fleet, hop: &Hop) -> (Leg, Nonce) {
+fn new_leg(fleet: &Fleet, hop: &Hop, held: &Held) -> Leg {
     let now = fleet.clock.now();
     let nonce = Nonce::mint(now, fleet.entropy.id_bits());
     let carrier = fleet.carriers.get(&hop.carrier);
     let longest = carrier
         .and_then(|carrier| carrier.profile().capabilities.longest_call)
         .map(|longest| fleet.settings.scaled(longest));
-    let leg = Leg {
+    let channel = held.channel.as_ref();
+    Leg {
         carrier: hop.carrier.clone(),
         from: hop.from.clone(),
         state: LegState::Intent,
-        nonce: nonce.clone(),
+        nonce,
         intent_at: now,
         call_id: None,
         refusal: None,
         longest_ms: longest.and_then(|d| u64::try_from(d.as_millis()).ok()),
+        channel: channel
+            .filter(|c| c.carrier == hop.carrier)
+            .map(|c| c.number),
+        bill: None,
+    }
+}
+
+/// What a leg costs as far as it can be known before: the price, and what it comes to at the length
+/// that the router expects.
+fn bill(
+    fleet: &Fleet,
+    carrier: &CarrierId,
+    to: &E164,
+    campaign: &Campaign,
+    decision: Option<&Decision>,
+) -> Option<Bill> {
+    let usage = Usage {
+        amd: campaign.amd.mode != AmdMode::Off,
+        ..Usage::default()
     };
-    (leg, nonce)
+    let ask = fleet.carriers.get(carrier).is_some_and(|c| c.says_cost());
+    let terms = fleet.routes.terms(carrier, to, usage);
+    let bill = terms.map(|terms| {
+        let expected = decision.and_then(|d| d.of(carrier)?.per_call);
+        Bill::expected(terms, expected.unwrap_or_else(|| terms.cost(Some(60))))
+    });
+    match bill {
+        Some(bill) => Some(Bill { ask, ..bill }),
+        None => ask.then(|| Bill {
+            ask,
+            ..Bill::default()
+        }),
+    }
 }
 
 /// What the carrier is asked.
@@ -108,12 +145,13 @@ pub(super) fn request(
     }
 }
 
-/// The next leg, with its carrier's token in hand; `None` when the chain ends here.
+/// The next leg, with its carrier's token and channel in hand; `None` when the chain ends here.
 pub(super) async fn next_leg(
     fleet: &Fleet,
+    attempt: &Attempt,
+    campaign: &Campaign,
     refusal: &Refusal,
-    hops: &mut impl Iterator<Item = Hop>,
-    group: &Group,
+    (hops, group): (&mut impl Iterator<Item = Hop>, &Group),
     held: &mut Held,
 ) -> Option<Leg> {
     if !refusal.class.may_fail_over() || fleet.stopping.is_cancelled() {
@@ -123,16 +161,20 @@ pub(super) async fn next_leg(
     let probes = std::mem::take(&mut held.probes);
     fleet.routes.give_back(fleet, probes).await;
     for hop in hops {
-        if !held
-            .take_token(fleet, &hop.carrier, NEXT_LEG_PATIENCE)
-            .await
+        if !held.take_channel(fleet, &hop.carrier)
+            || !held
+                .take_token(fleet, &hop.carrier, NEXT_LEG_PATIENCE)
+                .await
         {
             continue;
         }
         match fleet.routes.take_probes(fleet, &hop.carrier, group).await {
             Ok(Some(probes)) => {
                 held.probes = probes;
-                return Some(new_leg(fleet, &hop).0);
+                let mut leg = new_leg(fleet, &hop, held);
+                let decision = attempt.decision.as_deref();
+                leg.bill = bill(fleet, &leg.carrier, &attempt.phone, campaign, decision);
+                return Some(leg);
             }
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, carrier = %hop.carrier, "no probe"),

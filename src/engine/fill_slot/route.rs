@@ -9,13 +9,14 @@ use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::id::{AttemptId, CarrierId};
 use dialfleet_domain::lead::Lead;
 use dialfleet_domain::phone::area::{Group, Place};
-use dialfleet_domain::routing::{self, Decision, Last, Question, Strategy};
+use dialfleet_domain::routing::{self, Decision, Exclusion, Last, Question, Strategy};
 use dialfleet_domain::time::Timestamp;
 
 use crate::fleet::Fleet;
 use crate::pace::Token;
 use crate::port::store::Answer;
 use crate::routes::Probe;
+use crate::routes::channels::{Reserved, Taken};
 
 /// How long a call waits for the pace of a carrier before the next best one is asked.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -31,6 +32,7 @@ const ASSIGNED: &str = "carrier";
 #[derive(Default)]
 pub(super) struct Held {
     pub(super) token: Option<Token>,
+    pub(super) channel: Option<Reserved>,
     pub(super) probes: Vec<Probe>,
 }
 
@@ -40,7 +42,37 @@ impl Held {
         if let Some(token) = self.token {
             fleet.pace.give_back(token);
         }
+        if let Some(channel) = self.channel {
+            fleet.routes.channels.give_back(&channel);
+        }
         fleet.routes.give_back(fleet, self.probes).await;
+    }
+
+    /// Takes a channel of `carrier`, and gives the one in hand back for it. Returns whether the carrier
+    /// may be asked: it has one, or its channels are not counted.
+    pub(super) fn take_channel(&mut self, fleet: &Fleet, carrier: &CarrierId) -> bool {
+        if self.channel.as_ref().is_some_and(|c| c.carrier == *carrier) {
+            return true;
+        }
+        if let Some(other) = self.channel.take() {
+            fleet.routes.channels.give_back(&other);
+        }
+        let draw = fleet.entropy.draw();
+        match fleet.routes.channels.try_take(carrier, draw) {
+            Taken::Uncounted => true,
+            Taken::Got(channel) => {
+                self.channel = Some(channel);
+                true
+            }
+            Taken::Full => false,
+        }
+    }
+
+    /// An attempt holds the channel in hand, whoever's.
+    pub(super) fn channel_taken(&mut self, fleet: &Fleet) {
+        if let Some(channel) = self.channel.take() {
+            fleet.routes.channels.taken(&channel);
+        }
     }
 
     /// Takes a token of `carrier`, waiting so long for one, and gives the one in hand back for it.
@@ -163,7 +195,9 @@ pub(super) async fn prepare(
     let probes = std::mem::take(&mut held.probes);
     fleet.routes.give_back(fleet, probes).await;
     for hop in decision.chain.clone() {
-        if !held.take_token(fleet, &hop.carrier, PATIENCE).await {
+        if !held.take_channel(fleet, &hop.carrier)
+            || !held.take_token(fleet, &hop.carrier, PATIENCE).await
+        {
             continue;
         }
         if let Some(probes) = fleet.routes.take_probes(fleet, &hop.carrier, group).await? {
@@ -182,7 +216,12 @@ pub(super) fn again_at(decision: &Decision, now: Timestamp) -> Timestamp {
         // Only their turn did not come.
         return now + soon;
     }
-    let known = decision.excluded.iter().filter_map(|one| one.why.until());
+    let until = |why: &Exclusion| match why {
+        // It ends with any call.
+        Exclusion::NoChannel | Exclusion::NoPace => Some(now + soon),
+        other => other.until(),
+    };
+    let known = decision.excluded.iter().filter_map(|one| until(&one.why));
     known.min().map_or(now + UNSERVED_AGAIN, |until| {
         until.clamp(now + soon, now + late)
     })

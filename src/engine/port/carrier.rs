@@ -10,6 +10,7 @@ use dialfleet_domain::amd::Amd;
 use dialfleet_domain::call::{Detected, Ending, Party, Refusal};
 use dialfleet_domain::flow::{Action, Input, Then};
 use dialfleet_domain::id::{AttemptId, CarrierCallId, CarrierId};
+use dialfleet_domain::money::Money;
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::recording::{Act, Channels, MediaUrl, Recording};
 use dialfleet_domain::routing::Feature;
@@ -253,6 +254,11 @@ pub enum CallStatus {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detected: Option<Detected>,
     },
+    /// The carrier says what the call cost, everything included. Says nothing about the state.
+    Cost {
+        /// How much.
+        money: Money,
+    },
     /// What was commanded is over; the call goes on (carriers that are told one thing at a time).
     StepEnded {
         /// Which: [`StepRequest::step`].
@@ -377,6 +383,16 @@ pub trait Carrier: Send + Sync {
     /// Begins to fetch a recording. Our credentials go to the carrier's own address only.
     async fn fetch(&self, _recording: &Recording) -> Result<Download, MediaError> {
         Err(MediaError::Unsupported)
+    }
+    /// Whether the carrier says what a call cost when it is asked, some time after its end
+    /// ([`Carrier::cost`]).
+    fn says_cost(&self) -> bool {
+        false
+    }
+    /// What an ended call cost, without what is billed apart, such as detection; `None` if the carrier
+    /// does not know yet.
+    async fn cost(&self, _call: &CarrierCallId) -> Result<Option<Money>, CarrierError> {
+        Err(CarrierError::Unsupported)
     }
     /// What the carrier's own record says about a call.
     async fn look(&self, call: &CarrierCallId) -> Result<CallRecord, CarrierError>;

@@ -12,6 +12,7 @@
 //! * The stored document is the domain type's serde form; absent options are absent, never null.
 
 use async_trait::async_trait;
+use dialfleet_domain::budget::{Budget, Pause};
 use dialfleet_domain::call::Attempt;
 use dialfleet_domain::campaign::{Campaign, CampaignState, FormerLimit};
 use dialfleet_domain::id::{
@@ -20,6 +21,7 @@ use dialfleet_domain::id::{
 };
 use dialfleet_domain::import::{Import, ImportState, RowError, Tally};
 use dialfleet_domain::lead::{Lead, LeadState, Projection};
+use dialfleet_domain::money::Currency;
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -128,6 +130,8 @@ pub enum IntentAnswer {
     SlotBusy,
     /// U3: a call to this phone is live, unresolved or cooling.
     PhoneBusy,
+    /// U4: the carrier's channel is taken.
+    ChannelBusy,
     /// Nobody knows; the sweeper will find out.
     Unclear,
 }
@@ -145,8 +149,12 @@ pub struct Page<T> {
 /// `wake_seq + 1` with `wake_at = min(wake_at, wake)` when `wake` is given.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CampaignChange {
-    /// The new state.
+    /// The new state. Why it was paused is `paused_by`, and nothing that was said before.
     pub state: Option<CampaignState>,
+    /// Why it pauses by itself.
+    pub paused_by: Option<Pause>,
+    /// The new budget; `Some(None)` takes it away.
+    pub budget: Option<Option<Budget>>,
     /// The new limit, and the former one if it was higher.
     pub limit: Option<(u32, Option<FormerLimit>)>,
     /// Wake the planner at this time.
@@ -192,6 +200,21 @@ pub struct SaveAttempt {
     pub attempt: Attempt,
     /// The version it was read with.
     pub expected: u64,
+}
+
+/// What some attempts cost together, at one carrier, in one currency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpendSum {
+    /// Who bills it.
+    pub carrier: CarrierId,
+    /// In what.
+    pub currency: Currency,
+    /// It is expected of calls that have not ended.
+    pub open: bool,
+    /// How much, as in [`Spend::units`](dialfleet_domain::call::cost::Spend::units).
+    pub units: i64,
+    /// Of how many attempts.
+    pub attempts: u64,
 }
 
 /// How many leads of a campaign are in each state, and how the finished ones ended.
@@ -397,11 +420,12 @@ pub trait LeadStore: Send + Sync {
 #[async_trait]
 pub trait AttemptStore: Send + Sync {
     /// Inserts intents. Never fails as a whole: an item whose fate is unknown is
-    /// [`IntentAnswer::Unclear`]. U1, U2 and U3 decide the rest.
+    /// [`IntentAnswer::Unclear`]. U1 to U4 decide the rest.
     async fn insert_attempts(&self, attempts: &[Attempt]) -> Vec<IntentAnswer>;
     /// Reads attempts with majority read concern; the answer has the order of `ids`, with gaps.
     async fn attempts(&self, ids: &[AttemptId]) -> Answer<Vec<Option<Attempt>>>;
-    /// Whole-document compare-and-set on `version`. Lost also when it takes a slot that is held.
+    /// Whole-document compare-and-set on `version`. Lost also when it takes a slot or a channel that is
+    /// held.
     async fn save_attempts(&self, saves: &[SaveAttempt]) -> Answer<Vec<Cas>>;
     /// The attempt of a lead with the highest `n`.
     async fn newest_attempt(&self, lead: &LeadId) -> Answer<Option<Attempt>>;
@@ -415,8 +439,18 @@ pub trait AttemptStore: Send + Sync {
     async fn due_checks(&self, now: Timestamp, limit: usize) -> Answer<Vec<Attempt>>;
     /// Attempts with commands written before `before`, oldest first.
     async fn due_todos(&self, before: Timestamp, limit: usize) -> Answer<Vec<Attempt>>;
+    /// Ended attempts whose carrier is to be asked what they cost, `cost_at <= now`, earliest first.
+    async fn due_costs(&self, now: Timestamp, limit: usize) -> Answer<Vec<Attempt>>;
     /// The slots of a campaign that are taken.
     async fn taken_slots(&self, campaign: &CampaignId) -> Answer<Vec<u32>>;
+    /// The channels of a carrier that are taken.
+    async fn taken_channels(&self, carrier: &CarrierId) -> Answer<Vec<u32>>;
+    /// What a campaign's attempts cost, by carrier, currency and whether they are open, in that order.
+    async fn campaign_spend(&self, campaign: &CampaignId) -> Answer<Vec<SpendSum>>;
+    /// The same of a carrier's attempts since `since`.
+    async fn carrier_spend(&self, carrier: &CarrierId, since: Timestamp) -> Answer<Vec<SpendSum>>;
+    /// The same of each lead; order as given.
+    async fn lead_spend(&self, leads: &[LeadId]) -> Answer<Vec<Vec<SpendSum>>>;
     /// Live attempts of a campaign (holding a slot or cooling), by slot then id.
     async fn live_attempts(&self, campaign: &CampaignId) -> Answer<Vec<Attempt>>;
     /// Live attempts of a tenant to one phone.

@@ -10,7 +10,7 @@ use dialfleet_domain::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Known, Probe};
+use super::{Known, Probe, channels};
 use crate::fleet::Fleet;
 use crate::port::board::Note;
 use crate::port::store::{Answer, Cas};
@@ -210,6 +210,7 @@ pub async fn refresh(fleet: &Fleet) -> Answer<()> {
 }
 
 async fn learn(fleet: &Fleet) -> Answer<()> {
+    channels::learn(fleet).await?;
     let notes = fleet.store.notes_with(ALL, MOST).await?;
     let (mut stats, mut breakers, mut usage) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for note in notes {

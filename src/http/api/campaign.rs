@@ -1,23 +1,24 @@
-//! Campaigns: make, list, show, order, change the limit.
+//! Campaigns: make, list, show, order, change the limit or the budget.
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
+use dialfleet_domain::budget::Budget;
 use dialfleet_domain::call::Attempt;
 use dialfleet_domain::campaign::{Campaign, CampaignState, Order};
 use dialfleet_engine::audit::GONE;
 use dialfleet_engine::order::{self, NewCampaign};
 use dialfleet_engine::port::store::{Answer, LeadCounts};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{Paging, campaign_id, campaign_of, page_limit};
 use crate::error::ApiError;
 use crate::extract::{JsonBody, NoParams, OptionalJson, Params};
 use crate::state::ApiState;
 use crate::status::{Facts, status};
-use crate::view::{CampaignDetail, CampaignView, Counts, List, SlotView};
+use crate::view::{CampaignDetail, CampaignView, Costs, Counts, List, SlotView};
 
 /// The state shown while calls of a paused campaign may still appear.
 const PAUSING: &str = "pausing";
@@ -61,7 +62,16 @@ pub(crate) async fn show(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Change {
-    concurrency: u32,
+    #[serde(default)]
+    concurrency: Option<u32>,
+    /// `null` takes it away.
+    #[serde(default, deserialize_with = "said")]
+    budget: Option<Option<Budget>>,
+}
+
+/// What is there, `null` included, is said.
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Budget>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// `PATCH /v1/campaigns/{id}`
@@ -72,7 +82,18 @@ pub(crate) async fn change(
     JsonBody(change): JsonBody<Change>,
 ) -> Result<Json<CampaignDetail>, ApiError> {
     let id = campaign_id(id)?;
-    let campaign = order::set_limit(&app.fleet, app.tenant(), &id, change.concurrency).await?;
+    if change.concurrency.is_none() && change.budget.is_none() {
+        let detail = "say concurrency, budget or both".to_owned();
+        return Err(ApiError::invalid("/concurrency", "required", detail));
+    }
+    let (fleet, tenant) = (&app.fleet, app.tenant());
+    if let Some(budget) = change.budget {
+        order::set_budget(fleet, tenant, &id, budget).await?;
+    }
+    if let Some(limit) = change.concurrency {
+        order::set_limit(fleet, tenant, &id, limit).await?;
+    }
+    let campaign = campaign_of(&app, id.to_string()).await?;
     Ok(Json(detail(&app, campaign).await?))
 }
 
@@ -129,6 +150,7 @@ async fn detail(app: &ApiState, campaign: Campaign) -> Result<CampaignDetail, Ap
     let fleet = &app.fleet;
     let leads = fleet.store.lead_counts(&campaign.id).await?;
     let live = fleet.store.live_attempts(&campaign.id).await?;
+    let cost = Costs::new(&fleet.store.campaign_spend(&campaign.id).await?);
     let slots = SlotView::all(campaign.limit, &live);
     let busy = live.iter().filter(|a| a.slot.is_some()).count();
     let busy = u64::try_from(busy).unwrap_or(u64::MAX);
@@ -144,6 +166,7 @@ async fn detail(app: &ApiState, campaign: Campaign) -> Result<CampaignDetail, Ap
         campaign: shown,
         status,
         counts,
+        cost,
         slots,
     })
 }

@@ -1,5 +1,7 @@
 //! Carriers: how they stand, and why one is asked before another.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use dialfleet_domain::id::{CampaignId, CarrierId};
@@ -10,7 +12,9 @@ use serde::Deserialize;
 use crate::error::ApiError;
 use crate::extract::{NoParams, Params};
 use crate::state::ApiState;
-use crate::view::{CarrierView, DecisionView, List};
+use crate::view::{CarrierView, DecisionView, List, add_up};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// `GET /v1/carriers`: every configured one, with its breaker as the fleet shares it.
 pub(crate) async fn list(
@@ -20,12 +24,16 @@ pub(crate) async fn list(
     let fleet = &app.fleet;
     routes::refresh(fleet).await?;
     let now = fleet.clock.now();
-    let view = |id, profile| CarrierView::new(profile, fleet.routes.breaker(id, now));
-    let carriers = fleet.carriers.iter();
-    Ok(Json(List {
-        data: carriers.map(|(id, one)| view(id, one.profile())).collect(),
-        next_cursor: None,
-    }))
+    let mut data = Vec::new();
+    for (id, carrier) in &fleet.carriers {
+        let sums = fleet.store.carrier_spend(id, now - DAY).await?;
+        let taken = fleet.routes.channels(id).map(|(_, taken)| taken);
+        let breaker = fleet.routes.breaker(id, now);
+        let cost = add_up(sums.iter());
+        data.push(CarrierView::new(carrier.profile(), breaker, taken, cost));
+    }
+    let next_cursor = None;
+    Ok(Json(List { data, next_cursor }))
 }
 
 /// What is asked.

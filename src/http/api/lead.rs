@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use dialfleet_domain::id::LeadId;
 use dialfleet_domain::lead::LeadState;
 use serde::Deserialize;
 
@@ -9,7 +10,7 @@ use super::{campaign_of, page_limit};
 use crate::error::ApiError;
 use crate::extract::Params;
 use crate::state::ApiState;
-use crate::view::{LeadView, List};
+use crate::view::{LeadView, List, add_up};
 
 /// Which leads, and which page of them.
 #[derive(Debug, Deserialize)]
@@ -32,6 +33,12 @@ pub(crate) async fn of_campaign(
     let store = &app.fleet.store;
     let page = store
         .list_leads(&campaign.id, filter.state, cursor, limit)
-        .await;
-    Ok(Json(List::of(page?)))
+        .await?;
+    let ids: Vec<LeadId> = page.items.iter().map(|lead| lead.id.clone()).collect();
+    let costs = store.lead_spend(&ids).await?;
+    let mut shown = List::<LeadView>::of(page);
+    for (lead, sums) in shown.data.iter_mut().zip(&costs) {
+        lead.cost = add_up(sums.iter());
+    }
+    Ok(Json(shown))
 }

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use dialfleet_domain::call::attempt::Moment;
+use dialfleet_domain::call::cost::{Basis, Cost};
 use dialfleet_domain::call::{
     Attempt, Detected, Ending, Leg, LegState, Outcome, Party, RefusalClass, Suspicion,
 };
 use dialfleet_domain::id::{AttemptId, CampaignId, CarrierCallId, CarrierId, LeadId};
+use dialfleet_domain::money::Money;
 use dialfleet_domain::phone::E164;
 use serde::Serialize;
 
-use super::{DecisionView, Time};
+use super::{CostView, DecisionView, Time};
 
 /// A call as lists show it: one attempt at one lead.
 #[derive(Debug, Serialize)]
@@ -36,6 +38,8 @@ pub(crate) struct CallView {
     answered_at: Option<Time>,
     ended_at: Option<Time>,
     duration_s: Option<u32>,
+    /// What it costs as far as is known; `null` where nobody knows a price.
+    cost: Option<CostView>,
     /// What detection heard, as closely as the carrier says.
     #[serde(skip_serializing_if = "Option::is_none")]
     detected: Option<Detected>,
@@ -50,6 +54,7 @@ pub(crate) struct CallView {
 impl From<Attempt> for CallView {
     fn from(a: Attempt) -> Self {
         Self {
+            cost: a.cost().map(CostView::from),
             live: a.is_live(),
             carrier: a.current_leg().map(|(_, leg)| leg.carrier.clone()),
             from: a.current_leg().map(|(_, leg)| leg.from.clone()),
@@ -95,6 +100,7 @@ impl From<Attempt> for CallDetail {
     fn from(mut attempt: Attempt) -> Self {
         let legs = std::mem::take(&mut attempt.legs);
         let current = legs.last().cloned();
+        let cost = current.as_ref().and_then(|leg| leg.bill.as_ref()?.cost);
         let timeline = std::mem::take(&mut attempt.timeline);
         let mut this = Self {
             decision: attempt.decision.take().map(|d| DecisionView::from(*d)),
@@ -106,6 +112,7 @@ impl From<Attempt> for CallDetail {
         };
         this.call.carrier = current.as_ref().map(|leg| leg.carrier.clone());
         this.call.from = current.map(|leg| leg.from);
+        this.call.cost = cost.map(CostView::from);
         this
     }
 }
@@ -119,6 +126,7 @@ struct LegView {
     call_id: Option<CarrierCallId>,
     created_at: Time,
     refusal: Option<RefusalView>,
+    cost: Option<CostView>,
 }
 
 /// Why a carrier did not place it.
@@ -132,6 +140,7 @@ struct RefusalView {
 impl From<Leg> for LegView {
     fn from(leg: Leg) -> Self {
         Self {
+            cost: leg_cost(&leg),
             carrier: leg.carrier,
             from: leg.from,
             state: leg.state,
@@ -144,6 +153,20 @@ impl From<Leg> for LegView {
             }),
         }
     }
+}
+
+/// What is refused costs nothing.
+fn leg_cost(leg: &Leg) -> Option<CostView> {
+    let cost = leg.bill.as_ref()?.cost?;
+    Some(if leg.state == LegState::Refused {
+        Cost {
+            money: Money::zero(cost.money.currency()),
+            by: Basis::Tariff,
+        }
+        .into()
+    } else {
+        cost.into()
+    })
 }
 
 /// One line of a call's history.

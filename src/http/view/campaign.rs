@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dialfleet_domain::budget::Budget;
 use dialfleet_domain::call::Attempt;
 use dialfleet_domain::caller_id::{Caps, Presence};
 use dialfleet_domain::campaign::{Amd, Campaign, is_default};
@@ -16,7 +17,7 @@ use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::store::LeadCounts;
 use serde::Serialize;
 
-use super::Time;
+use super::{Costs, Time};
 use crate::status::Status;
 
 /// A campaign as lists show it.
@@ -45,6 +46,10 @@ pub(crate) struct CampaignView {
     recording: RecordingPolicy,
     ring_timeout_s: u32,
     max_duration_s: u32,
+    /// What it may cost.
+    budget: Option<Budget>,
+    /// Why it paused by itself.
+    paused_by: Option<String>,
     created_at: Time,
     changed_at: Time,
 }
@@ -71,6 +76,8 @@ impl From<Campaign> for CampaignView {
             recording: c.recording,
             ring_timeout_s: c.ring_timeout_s,
             max_duration_s: c.max_duration_s,
+            budget: c.budget,
+            paused_by: c.paused_by.map(|why| why.to_string()),
             created_at: c.created_at.into(),
             changed_at: c.changed_at.into(),
         }
@@ -84,6 +91,8 @@ pub(crate) struct CampaignDetail {
     pub(crate) campaign: CampaignView,
     pub(crate) status: Status,
     pub(crate) counts: Counts,
+    /// What its calls cost.
+    pub(crate) cost: Costs,
     pub(crate) slots: Vec<SlotView>,
 }
 

@@ -84,6 +84,12 @@ pub(crate) struct CarrierView {
     /// Calls per second of the whole fleet.
     cps: f64,
     caller_ids: usize,
+    /// Calls it takes at once; `null`: not limited.
+    channels: Option<u32>,
+    /// How many of them are live.
+    channels_taken: Option<u32>,
+    /// What its calls of the last 24 hours cost, expected costs of live ones included, by currency.
+    cost_24h: Vec<Money>,
     /// `closed` (calls go), `resting`, `open`, or `probing`: the next call is a trial.
     breaker: &'static str,
     /// Why it is open.
@@ -93,7 +99,12 @@ pub(crate) struct CarrierView {
 }
 
 impl CarrierView {
-    pub(crate) fn new(profile: &CarrierProfile, breaker: Admission) -> Self {
+    pub(crate) fn new(
+        profile: &CarrierProfile,
+        breaker: Admission,
+        taken: Option<u32>,
+        cost_24h: Vec<Money>,
+    ) -> Self {
         let (breaker, why, until) = match breaker {
             Admission::Free => ("closed", None, None),
             Admission::Probe => ("probing", None, None),
@@ -105,6 +116,9 @@ impl CarrierView {
             kind: profile.kind,
             cps: profile.cps,
             caller_ids: profile.caller_ids.len(),
+            channels: profile.channels,
+            channels_taken: taken,
+            cost_24h,
             breaker,
             why,
             until,

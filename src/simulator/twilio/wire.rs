@@ -69,6 +69,22 @@ pub(super) fn rest_status(status: CallStatus) -> &'static str {
     }
 }
 
+/// What a minute costs; one begun counts whole.
+const CENTS_PER_100_MINUTES: u64 = 140;
+
+/// The real one writes it some minutes after the end.
+fn price(call: &CallView) -> Option<String> {
+    let talk = call.ended_at.and(call.duration)?;
+    let answered = call.status == CallStatus::Completed;
+    let minutes = if answered {
+        talk.as_secs().div_ceil(60).max(1)
+    } else {
+        0
+    };
+    let price = minutes * CENTS_PER_100_MINUTES;
+    Some(format!("-{}.{:04}0", price / 10_000, price % 10_000))
+}
+
 pub(super) fn call_json(account: &str, call: &CallView) -> Value {
     let uri = format!("/{API_VERSION}/Accounts/{account}/Calls/{}", call.call_id);
     let part = |name: &str| format!("{uri}/{name}.json");
@@ -92,7 +108,7 @@ pub(super) fn call_json(account: &str, call: &CallView) -> Value {
         "start_time": call.started_at.map(rfc2822),
         "end_time": call.ended_at.map(rfc2822),
         "duration": seconds,
-        "price": null,
+        "price": price(call),
         "price_unit": "USD",
         "answered_by": call.answered_by,
         "queue_time": call.queued_for.as_millis().to_string(),

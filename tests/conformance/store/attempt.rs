@@ -227,7 +227,7 @@ pub(crate) async fn a_slot_is_taken_back_only_if_it_is_free(store: &dyn Store) {
     happen(store, &mut cooling, rings, 101).await;
     let expected = cooling.version;
     let mut busy = cooling.clone();
-    busy.take_slot(0, at(102));
+    busy.take_slot(0, None, at(102));
     assert_eq!(save(store, &busy, expected).await, Cas::Lost);
     // Also as one of many.
     let other = attempt(&person(3), 1, 2);
@@ -238,7 +238,7 @@ pub(crate) async fn a_slot_is_taken_back_only_if_it_is_free(store: &dyn Store) {
         .map(|(attempt, expected)| SaveAttempt { attempt, expected });
     let answers = store.save_attempts(&saves).await.unwrap();
     assert_eq!(answers, [Cas::Lost, Cas::Won]);
-    cooling.take_slot(1, at(102));
+    cooling.take_slot(1, None, at(102));
     assert_eq!(save(store, &cooling, expected).await, Cas::Won);
     assert_eq!(store.taken_slots(&camp()).await.unwrap(), [0, 1, 2]);
 }

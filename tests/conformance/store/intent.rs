@@ -1,12 +1,12 @@
 //! Intents: the three unique indexes that are the whole safety argument.
 
 use dialfleet_domain::call::event::Withdrawal;
-use dialfleet_domain::call::{Attempt, CallEvent, Ending};
-use dialfleet_domain::id::{AttemptId, CarrierCallId, Nonce, TenantId};
+use dialfleet_domain::call::{Attempt, CallEvent, Channel, Ending, Refusal, RefusalClass};
+use dialfleet_domain::id::{AttemptId, CarrierCallId, CarrierId, Nonce, TenantId};
 use dialfleet_domain::lead::Lead;
 use dialfleet_engine::port::Store;
 use dialfleet_engine::port::store::{Cas, IntentAnswer, SaveAttempt};
-use dialfleet_tests::sample::{at, attempt, campaign_id, lead, phone};
+use dialfleet_tests::sample::{at, attempt, campaign_id, carrier, lead, leg, phone};
 use futures_util::future::join_all;
 
 fn person(i: u32) -> Lead {
@@ -287,4 +287,120 @@ pub(crate) async fn concurrent_intents_for_a_phone_have_one_winner(store: &dyn S
         .position(|a| *a == IntentAnswer::Acknowledged)
         .unwrap();
     assert_eq!(live, [intents[winner].clone()]);
+}
+
+/// An intent in a slot of its own that takes `channel` at `carrier`.
+fn on_channel(i: u32, carrier: &CarrierId, channel: u32) -> Attempt {
+    let mut attempt = attempt(&person(i), 1, i);
+    attempt.legs[0].carrier = carrier.clone();
+    attempt.legs[0].channel = Some(channel);
+    attempt.channel = Some(Channel {
+        carrier: carrier.clone(),
+        number: channel,
+    });
+    attempt
+}
+
+async fn taken(store: &dyn Store, carrier: &CarrierId) -> Vec<u32> {
+    store.taken_channels(carrier).await.unwrap()
+}
+
+pub(crate) async fn a_channel_holds_one_call_until_its_slot_is_freed(store: &dyn Store) {
+    let (here, there) = (carrier(), CarrierId::parse("there").unwrap());
+    let mut first = on_channel(1, &here, 0);
+    assert_eq!(insert(store, &first).await, IntentAnswer::Acknowledged);
+    let second = on_channel(2, &here, 0);
+    assert_eq!(insert(store, &second).await, IntentAnswer::ChannelBusy);
+    for (i, carrier, channel) in [(3, &here, 1), (4, &there, 0)] {
+        let other = on_channel(i, carrier, channel);
+        assert_eq!(insert(store, &other).await, IntentAnswer::Acknowledged);
+    }
+    // A carrier whose channels are not counted.
+    for i in 5..7 {
+        let other = attempt(&person(i), 1, i);
+        assert_eq!(insert(store, &other).await, IntentAnswer::Acknowledged);
+    }
+    assert_eq!(taken(store, &here).await, [0, 1]);
+    assert_eq!(taken(store, &there).await, [0]);
+
+    happen(store, &mut first, CallEvent::Unclear { leg: 0 }).await;
+    assert_eq!(insert(store, &second).await, IntentAnswer::ChannelBusy);
+    happen(store, &mut first, CallEvent::ProvenAbsent).await;
+    assert_eq!(first.channel, None, "it goes with the slot");
+    assert_eq!(taken(store, &here).await, [1]);
+    assert_eq!(insert(store, &second).await, IntentAnswer::Acknowledged);
+    let mut second = second;
+    happen(store, &mut second, hung_up("CA2")).await;
+    assert_eq!(taken(store, &here).await, [1]);
+    // Found after all, the first takes it back.
+    happen(
+        store,
+        &mut first,
+        CallEvent::Ringing {
+            call_id: CarrierCallId::parse("CA1").unwrap(),
+        },
+    )
+    .await;
+    let expected = first.version;
+    let mut back = first.clone();
+    back.take_slot(20, Some(1), at(61));
+    let save = |attempt: &Attempt| SaveAttempt {
+        attempt: attempt.clone(),
+        expected,
+    };
+    assert_eq!(
+        store.save_attempts(&[save(&back)]).await.unwrap(),
+        [Cas::Lost]
+    );
+    back = first.clone();
+    back.take_slot(20, Some(0), at(61));
+    assert_eq!(
+        store.save_attempts(&[save(&back)]).await.unwrap(),
+        [Cas::Won]
+    );
+    assert_eq!(stored(store, &back.id).await, back);
+    assert_eq!(taken(store, &here).await, [0, 1]);
+}
+
+pub(crate) async fn concurrent_intents_for_a_channel_have_one_winner(store: &dyn Store) {
+    let intents: Vec<_> = (0..32).map(|i| on_channel(i, &carrier(), 3)).collect();
+    let answers = join_all(intents.iter().map(|intent| insert(store, intent))).await;
+    let said = |what| answers.iter().filter(|answer| **answer == what).count();
+    assert_eq!(said(IntentAnswer::Acknowledged), 1, "{answers:?}");
+    assert_eq!(said(IntentAnswer::ChannelBusy), 31, "{answers:?}");
+    assert_eq!(taken(store, &carrier()).await, [3]);
+}
+
+pub(crate) async fn the_next_leg_takes_its_channel_or_is_not_written(store: &dyn Store) {
+    let there = CarrierId::parse("there").unwrap();
+    let first = on_channel(1, &carrier(), 0);
+    let busy = on_channel(2, &there, 0);
+    let answers = store.insert_attempts(&[first.clone(), busy]).await;
+    assert_eq!(answers, [IntentAnswer::Acknowledged; 2]);
+    let refused = |channel| {
+        let mut next = leg(&there, "next");
+        next.channel = Some(channel);
+        CallEvent::Refused {
+            leg: 0,
+            why: Refusal {
+                class: RefusalClass::Failover,
+                code: "503".to_owned(),
+                message: String::new(),
+            },
+            next: Some(Box::new(next)),
+        }
+    };
+    for (channel, want) in [(0, Cas::Lost), (1, Cas::Won)] {
+        let mut after = first.clone();
+        after.apply(&refused(channel), at(60));
+        let save = SaveAttempt {
+            attempt: after.clone(),
+            expected: first.version,
+        };
+        assert_eq!(store.save_attempts(&[save]).await.unwrap(), [want]);
+        let now = if want == Cas::Won { &after } else { &first };
+        assert_eq!(stored(store, &first.id).await, *now);
+    }
+    assert_eq!(taken(store, &carrier()).await, [] as [u32; 0]);
+    assert_eq!(taken(store, &there).await, [0, 1]);
 }

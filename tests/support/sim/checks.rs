@@ -32,6 +32,8 @@ struct State {
     /// Complete answers to "calls to this person?", by phone: when they were true.
     looks: BTreeMap<String, Vec<Duration>>,
     rings: u64,
+    /// How many calls each carrier takes at once, where that is limited.
+    channels: BTreeMap<String, u32>,
 }
 
 /// The highest limit that may have been in force since then.
@@ -60,6 +62,12 @@ impl Checks {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This carrier takes so many calls at once.
+    pub(super) fn channels(&self, carrier: &str, channels: u32) {
+        let mut state = self.state();
+        state.channels.insert(carrier.to_owned(), channels);
     }
 
     /// A limit is being ordered: it may be in force from now on, and the old one still is.
@@ -230,6 +238,14 @@ impl Checks {
         self.check_opt_out(&state, request.to.as_str(), "called");
         let call = key(request.attempt.as_str(), request.leg);
         self.check_limit(&state, ledger, &call, campaign.as_str());
+        for (carrier, channels) in &state.channels {
+            let live = ledger.carriers.get(carrier).map_or(0, |count| count.live);
+            if live > *channels {
+                self.weather.fail(format!(
+                    "{live} live calls at {carrier}, which takes {channels}"
+                ));
+            }
+        }
         self.check_ledger(ledger);
     }
 

@@ -11,6 +11,7 @@
 //!
 //! * [`faults`]: what can go wrong. * `gate`, `process`: processes and how they die.
 //! * `store`, `queue`, `carrier`: the faulty ports. * `exchange`, `door`: carriers and callbacks.
+//! * [`market`]: three carriers and a router, without faults.
 //! * `operator`, `customer`, `desk`: people, and where they are served. * `checks`, `settle`: the promises. * `world`: one world's course.
 #![expect(
     clippy::arc_with_non_send_sync,
@@ -28,6 +29,7 @@ pub mod faults;
 mod gate;
 mod journal;
 mod many;
+pub mod market;
 mod mutant;
 mod operator;
 mod places;
@@ -178,14 +180,7 @@ impl std::error::Error for Failure {}
 /// A promise was broken, or the world did not come to its end.
 pub fn run(seed: u64, options: &Options) -> Result<Report, Failure> {
     let fail = |what: String, trace: Vec<String>| Failure { seed, what, trace };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .map_err(|error| fail(error.to_string(), Vec::new()))?;
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
-        let time = SimTime::start();
+    on_paused_time(async |time| {
         let journal = Arc::new(Journal::new(time, options.trace));
         let _missing = options.mutant.and_then(Mutant::taken_from_engine);
         let _ear = options.engine_log.then(|| listen(&journal));
@@ -203,6 +198,17 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Failure> {
             }
         }
     })
+}
+
+/// Runs something on one thread, on a clock that goes on when nothing else does.
+fn on_paused_time<T>(work: impl AsyncFnOnce(SimTime) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O needs nothing from the system");
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async { work(SimTime::start()).await })
 }
 
 /// The engine's log goes to the trace, on this thread, until the guard is dropped.

@@ -18,6 +18,8 @@ pub enum Mutant {
     U2,
     /// The unique index on live phones.
     U3,
+    /// The unique index on carriers' channels.
+    U4,
     /// The version is not compared when an attempt is written.
     Version,
     /// One look at the carrier's list is proof that a call was not placed.
@@ -26,11 +28,12 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Recheck,
         Self::Fence,
         Self::U2,
         Self::U3,
+        Self::U4,
         Self::Version,
         Self::Proof,
     ];
@@ -43,6 +46,7 @@ impl Mutant {
             Self::Fence => "fence",
             Self::U2 => "u2",
             Self::U3 => "u3",
+            Self::U4 => "u4",
             Self::Version => "version",
             Self::Proof => "proof",
         }
@@ -54,7 +58,7 @@ impl Mutant {
             Self::Recheck => Part::Recheck,
             Self::Fence => Part::Fence,
             Self::Proof => Part::Proof,
-            Self::U2 | Self::U3 | Self::Version => return None,
+            Self::U2 | Self::U3 | Self::U4 | Self::Version => return None,
         };
         Some(Taken::away(part))
     }
@@ -64,6 +68,7 @@ impl Mutant {
         match self {
             Self::U2 => store.lose_index("attempts_u2").await,
             Self::U3 => store.lose_index("attempts_u3").await,
+            Self::U4 => store.lose_index("attempts_u4").await,
             Self::Recheck | Self::Fence | Self::Version | Self::Proof => {}
         }
     }

@@ -4,18 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dialfleet_domain::budget::Budget;
 use dialfleet_domain::call::Outcome;
 use dialfleet_domain::caller_id::{Caps, Presence};
 use dialfleet_domain::campaign::{Amd, AmdMode, CampaignState, Order};
 use dialfleet_domain::flow::Flow;
 use dialfleet_domain::id::CampaignId;
+use dialfleet_domain::money::Money;
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::retry::{RetryPolicy, RetryRule};
 use dialfleet_domain::routing::Policy;
 use dialfleet_engine::Fleet;
 use dialfleet_engine::ingest::{ImportError, import_file};
 use dialfleet_engine::intake::Format;
-use dialfleet_engine::order::{NewCampaign, OrderError, add_do_not_call, create, order, set_limit};
+use dialfleet_engine::order::{
+    NewCampaign, OrderError, add_do_not_call, create, order, set_budget, set_limit,
+};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
@@ -182,6 +186,15 @@ impl Operator {
             },
             ring_timeout_s: self.small(5, 12),
             max_duration_s: self.small(10, 20),
+            // Two cents to ten: some are used up.
+            budget: if !self.company.decks.is_empty() && self.draw(0, 1) == 0 {
+                let cents = format!("0.{:02}", self.small(2, 10));
+                Money::parse(&cents, "USD")
+                    .map(|total| Budget { total })
+                    .ok()
+            } else {
+                None
+            },
         }
     }
 
@@ -346,6 +359,15 @@ impl Operator {
         }
     }
 
+    /// Lets a campaign cost what it takes.
+    async fn grant(&self, campaign: &CampaignId) {
+        let id = campaign.clone();
+        self.ask(move |api| {
+            async move { set_budget(&api, &api.settings.tenant, &id, None).await }.boxed_local()
+        })
+        .await;
+    }
+
     /// Lets every campaign that was not stopped go on.
     pub(super) async fn resume_all(&self) {
         for campaign in self.campaigns() {
@@ -354,6 +376,9 @@ impl Operator {
                 let read =
                     self.ask(move |api| async move { api.campaign(&id).await }.boxed_local());
                 let found = read.await.and_then(Result::ok).flatten();
+                if found.as_ref().is_some_and(|c| c.paused_by.is_some()) {
+                    self.grant(&campaign).await;
+                }
                 match found.map(|c| c.state) {
                     Some(CampaignState::Draft) => self.order(&campaign, Order::Start).await,
                     Some(CampaignState::Paused | CampaignState::Draining) => {

@@ -62,7 +62,13 @@ pub(super) const SORE: [&str; 20] = [
 const SEEDS: u64 = 128;
 
 /// What no process of a world calls, and who does.
-const NOT_CALLED: [(&str, &str); 10] = [
+const NOT_CALLED: [(&str, &str); 13] = [
+    ("carrier_spend", "people, who only read"),
+    (
+        "cost",
+        "carriers that say late what a call cost; the simulated ones never do",
+    ),
+    ("lead_spend", "people, who only read"),
     ("list_attempts", "people, who only read"),
     ("list_campaigns", "people, who only read"),
     ("list_imports", "people, who only read"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use dialfleet_adapters::local::LocalQueue;
 use dialfleet_adapters::sqlite::SqliteStore;
 use dialfleet_domain::id::{CarrierId, TenantId, WorkerId};
+use dialfleet_domain::rates::RateDeck;
 use dialfleet_engine::dialer::Dialer;
 use dialfleet_engine::pace::Pace;
 use dialfleet_engine::port::carrier::CarrierProfile;
@@ -18,6 +19,7 @@ use dialfleet_engine::time::FleetClock;
 use dialfleet_engine::token::CallbackKeys;
 use dialfleet_engine::{Fleet, Role, Settings, role};
 use dialfleet_runtime::metrics::Metrics;
+use dialfleet_simulator::Network;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
@@ -32,6 +34,7 @@ use super::door::{self, Knock};
 use super::exchange::Exchange;
 use super::faults::FREEZE_MAX_S;
 use super::gate::{Blow, Exit, Gate, Shell, Trap};
+use super::mutant::Mutant;
 use super::places::{PLACES, SORE};
 use super::queue::FaultyQueue;
 use super::store::{FaultyStore, outage_end};
@@ -49,6 +52,8 @@ pub(super) struct Company {
     pub(super) exchange: Arc<Exchange>,
     pub(super) checks: Arc<Checks>,
     pub(super) profiles: Vec<CarrierProfile>,
+    /// What they bill, where that is known.
+    pub(super) decks: BTreeMap<CarrierId, Arc<RateDeck>>,
     pub(super) tenant: TenantId,
     pub(super) keys: CallbackKeys,
     pub(super) metrics: Metrics,
@@ -75,6 +80,44 @@ pub(super) struct Process {
 }
 
 impl Company {
+    /// Of a world in which these carriers can be asked.
+    pub(super) async fn found(
+        weather: &Arc<Weather>,
+        checks: Arc<Checks>,
+        network: Network,
+        profiles: Vec<CarrierProfile>,
+        decks: BTreeMap<CarrierId, Arc<RateDeck>>,
+        mutant: Option<Mutant>,
+    ) -> Result<Arc<Self>, String> {
+        let store = SqliteStore::in_memory(Arc::new(weather.time)).map_err(|e| e.to_string())?;
+        if let Some(mutant) = mutant {
+            mutant.taken_from_store(&store).await;
+        }
+        let exchange = Arc::new(Exchange::new(
+            network,
+            Arc::clone(weather),
+            Arc::clone(&checks),
+            store.clone(),
+        ));
+        let mut secret = [7; 32];
+        secret[..8].copy_from_slice(&weather.seed.to_le_bytes());
+        Ok(Arc::new(Self {
+            weather: Arc::clone(weather),
+            store,
+            broker: Arc::new(LocalQueue::new(None).await.map_err(|e| e.to_string())?),
+            exchange,
+            checks,
+            profiles,
+            decks,
+            tenant: TenantId::parse("ten_sim").map_err(|e| e.to_string())?,
+            keys: CallbackKeys::new(&[CallbackKeys::mint(&secret)]).map_err(|e| e.to_string())?,
+            metrics: Metrics::new(),
+            staff: Mutex::default(),
+            desk: Desk::default(),
+            tally: Mutex::default(),
+        }))
+    }
+
     /// Starts a process, without running it.
     pub(super) fn hire(&self, who: &str, dials: bool) -> (Process, mpsc::Receiver<Knock>) {
         let gate = Arc::new(Gate::new(who.to_owned(), Arc::clone(&self.weather)));
@@ -105,7 +148,11 @@ impl Company {
                 weather: Arc::clone(weather),
             }),
             pace: Pace::new(Arc::clone(&clock), rates),
-            routes: Routes::new(self.profiles.iter().map(|profile| (profile, None))),
+            routes: Routes::new(
+                self.profiles
+                    .iter()
+                    .map(|profile| (profile, self.decks.get(&profile.id).cloned())),
+            ),
             opt_outs: dialfleet_engine::opt_out::OptOuts::default(),
             dialer: dials.then(|| Dialer::new(carriers.keys())),
             carriers,

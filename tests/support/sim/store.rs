@@ -23,7 +23,7 @@ use dialfleet_engine::port::recording::{RecordingFilter, RecordingStore};
 use dialfleet_engine::port::store::{
     Answer, AttemptFilter, AttemptStore, Callback, CampaignChange, CampaignStore, Cas,
     ClaimRequest, DoNotCall, Heartbeat, Inserted, IntentAnswer, LeadCounts, LeadInserted,
-    LeadStore, MacKey, Page, RecordStore, Release, SaveAttempt, StoreError, Unreadable,
+    LeadStore, MacKey, Page, RecordStore, Release, SaveAttempt, SpendSum, StoreError, Unreadable,
 };
 
 use super::chance::Kind;
@@ -371,7 +371,12 @@ delegate! { AttemptStore:
     ask attempts_by_call(carrier: &CarrierId, calls: &[CarrierCallId]) -> Vec<Option<Attempt>>;
     ask due_checks(now: Timestamp, limit: usize) -> Vec<Attempt>;
     ask due_todos(before: Timestamp, limit: usize) -> Vec<Attempt>;
+    ask due_costs(now: Timestamp, limit: usize) -> Vec<Attempt>;
     ask taken_slots(campaign: &CampaignId) -> Vec<u32>;
+    ask taken_channels(carrier: &CarrierId) -> Vec<u32>;
+    ask campaign_spend(campaign: &CampaignId) -> Vec<SpendSum>;
+    ask carrier_spend(carrier: &CarrierId, since: Timestamp) -> Vec<SpendSum>;
+    ask lead_spend(leads: &[LeadId]) -> Vec<Vec<SpendSum>>;
     ask live_attempts(campaign: &CampaignId) -> Vec<Attempt>;
     ask live_by_phone(tenant: &TenantId, phone: &E164) -> Vec<Attempt>;
     ask live_by_carrier(carrier: &CarrierId, after: Option<&AttemptId>, limit: usize) -> Vec<Attempt>;

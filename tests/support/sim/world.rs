@@ -1,22 +1,18 @@
 //! One world from one seed, from its beginning to its end.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use dialfleet_adapters::local::LocalQueue;
-use dialfleet_adapters::sqlite::SqliteStore;
-use dialfleet_domain::id::{CarrierId, TenantId};
+use dialfleet_domain::id::CarrierId;
 use dialfleet_domain::phone::E164;
+use dialfleet_domain::rates::{RateDeck, Row};
+use dialfleet_domain::tariff::Fees;
 use dialfleet_engine::port::carrier::{Capabilities, CarrierProfile, CommandStyle};
 use dialfleet_engine::port::store::{AttemptStore, CampaignStore};
-use dialfleet_engine::token::CallbackKeys;
-use dialfleet_runtime::metrics::Metrics;
 use dialfleet_simulator::{Network, Population, Weights};
 
 use super::chance::{Chance, Kind};
 use super::checks::Checks;
-use super::desk::Desk;
-use super::exchange::Exchange;
 use super::journal::Journal;
 use super::operator::Operator;
 use super::process::{API, Company};
@@ -65,36 +61,29 @@ impl World {
         let size = usize::from(weather.chance.hits(Kind::Setting, LARGE));
         let (short, long) = BAD_TIMES_S[size];
         let bad_times = Duration::from_secs(draw(short, long)) * options.bad_times;
-        let profiles = profiles(&weather)?;
+        let (profiles, deck) = (profiles(&weather)?, deck(&weather)?);
         let population = population(seed, &weather);
         let checks = Arc::new(Checks::new(Arc::clone(&weather)));
-        let network = Network::new(population, 1.0);
-        let store = SqliteStore::in_memory(Arc::new(time)).map_err(|e| e.to_string())?;
-        if let Some(mutant) = options.mutant {
-            mutant.taken_from_store(&store).await;
+        for profile in &profiles {
+            if let Some(channels) = profile.channels {
+                checks.channels(profile.id.as_str(), channels);
+            }
         }
-        let exchange = Arc::new(Exchange::new(
-            network,
-            Arc::clone(&weather),
-            Arc::clone(&checks),
-            store.clone(),
-        ));
-        let mut secret = [7; 32];
-        secret[..8].copy_from_slice(&seed.to_le_bytes());
-        let company = Arc::new(Company {
-            weather: Arc::clone(&weather),
-            store,
-            broker: Arc::new(LocalQueue::new(None).await.map_err(|e| e.to_string())?),
-            exchange,
-            checks: Arc::clone(&checks),
-            profiles,
-            tenant: TenantId::parse("ten_sim").map_err(|e| e.to_string())?,
-            keys: CallbackKeys::new(&[CallbackKeys::mint(&secret)]).map_err(|e| e.to_string())?,
-            metrics: Metrics::new(),
-            staff: Mutex::default(),
-            desk: Desk::default(),
-            tally: Mutex::default(),
+        let network = Network::new(population, 1.0);
+        let decks = deck.into_iter().flat_map(|deck| {
+            let of = |profile: &CarrierProfile| (profile.id.clone(), Arc::clone(&deck));
+            profiles.iter().map(of).collect::<Vec<_>>()
         });
+        let decks = decks.collect();
+        let made = Company::found(
+            &weather,
+            Arc::clone(&checks),
+            network,
+            profiles,
+            decks,
+            options.mutant,
+        );
+        let company = made.await?;
         let operator = Arc::new(Operator::new(
             Arc::clone(&checks),
             Arc::clone(&company),
@@ -277,7 +266,7 @@ fn profiles(weather: &Weather) -> Result<Vec<CarrierProfile>, String> {
                 id: CarrierId::parse(format!("c{nth}")).map_err(|e| e.to_string())?,
                 kind: "sim",
                 cps: f64::from(u32::try_from(draw(2, 20)).unwrap_or(1)),
-                channels: None,
+                channels: (draw(0, 2) == 0).then(|| u32::try_from(draw(1, 6)).unwrap_or(1)),
                 caller_ids: (0..draw(1, 2))
                     .map(phone)
                     .collect::<Result<_, _>>()
@@ -295,6 +284,24 @@ fn profiles(weather: &Weather) -> Result<Vec<CarrierProfile>, String> {
             })
         })
         .collect()
+}
+
+/// What carriers bill, in some worlds: a cent a minute, wherever.
+fn deck(weather: &Weather) -> Result<Option<Arc<RateDeck>>, String> {
+    if weather.chance.between(Kind::Setting, 0, 1) == 0 {
+        return Ok(None);
+    }
+    let row = |digit: u32| Row {
+        prefix: digit.to_string(),
+        price_per_min: "0.01".to_owned(),
+        currency: "USD".to_owned(),
+        increment: None,
+        minimum: None,
+        per_call: None,
+    };
+    let deck = RateDeck::from_rows((1..=9).map(row).collect(), Fees::default());
+    deck.map(|deck| Some(Arc::new(deck)))
+        .map_err(|e| e.to_string())
 }
 
 fn population(seed: u64, weather: &Weather) -> Population {

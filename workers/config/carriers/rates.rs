@@ -220,7 +220,7 @@ caller_ids = ["+442079460000"]
             ("fees = { amd = \"0.0075\" }".to_owned(), "no rates"),
             (
                 format!("rates = [{ROW}]\nfees = {{ amd = \"-1\" }}"),
-                "carrier \"t1\": fees",
+                "carrier \"t1\": fees: amd",
             ),
             (
                 format!("rates = [{ROW}]\nfees = {{ amd = 0.0075 }}"),

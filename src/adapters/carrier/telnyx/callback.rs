@@ -1,6 +1,7 @@
 //! Webhooks: is it genuine, does it belong to the address it came to, and what does it say?
 
 use dialfleet_domain::id::CarrierCallId;
+use dialfleet_domain::money::Money;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::carrier::{CallStatus, CallbackNews, CallbackRefused, RawCallback};
 use serde::Deserialize;
@@ -38,6 +39,9 @@ struct Payload {
     /// Of a detection, or the end of a greeting.
     #[serde(default)]
     result: Option<String>,
+    /// Of a call's cost: one part for each leg and service.
+    #[serde(default)]
+    cost_parts: Option<Value>,
     /// Of a command that ended.
     #[serde(default)]
     status: Option<Value>,
@@ -111,6 +115,7 @@ fn statuses(event: &Event, step: Option<u32>) -> Vec<CallStatus> {
         "call.initiated" => vec![CallStatus::Initiated],
         "call.answered" => vec![CallStatus::Answered],
         "call.hangup" => vec![payload.hangup.status()],
+        "call.cost" => cost(payload.cost_parts.as_ref()).into_iter().collect(),
         "call.machine.detection.ended" | "call.machine.premium.detection.ended" => {
             detected(record::detected(result))
         }
@@ -126,6 +131,22 @@ fn statuses(event: &Event, step: Option<u32>) -> Vec<CallStatus> {
         },
         _ => Vec::new(),
     }
+}
+
+/// What the parts come to; nothing if one of them cannot be read, for a part would be taken for the
+/// whole.
+fn cost(parts: Option<&Value>) -> Option<CallStatus> {
+    let part = |part: &Value| {
+        let amount = match part.get("cost")? {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        Money::parse(&amount, part.get("currency")?.as_str()?).ok()
+    };
+    let parts: Option<Vec<Money>> = parts?.as_array()?.iter().map(part).collect();
+    let money = Money::sum(parts?).ok().flatten()?;
+    Some(CallStatus::Cost { money })
 }
 
 #[cfg(test)]

@@ -172,6 +172,33 @@ fn every_detection_says_its_own() {
 }
 
 #[test]
+fn what_a_call_cost_is_the_sum_of_its_parts() {
+    let part = |cost: Value, currency: &str| json!({ "call_part": "sip-trunking", "cost": cost, "currency": currency });
+    let cost = |amount: &str| {
+        let money = Money::parse(amount, "USD").unwrap();
+        vec![CallStatus::Cost { money }]
+    };
+    let (one, two) = (json!("0.0025"), json!(0.004));
+    let table = [
+        (json!([part(one.clone(), "USD")]), cost("0.0025")),
+        (
+            json!([part(one.clone(), "USD"), part(two.clone(), "USD")]),
+            cost("0.0065"),
+        ),
+        // A part must not be taken for the whole.
+        (json!([part(one.clone(), "USD"), part(two, "EUR")]), vec![]),
+        (json!([part(one, "USD"), part(json!(null), "USD")]), vec![]),
+        (json!([]), vec![]),
+        (json!("0.0025"), vec![]),
+        (json!(null), vec![]),
+    ];
+    for (parts, expected) in table {
+        let told = said("call.cost", None, &json!({ "cost_parts": parts }));
+        assert_eq!(told, expected, "{parts}");
+    }
+}
+
+#[test]
 fn the_end_of_a_step_is_told_with_its_number() {
     let ended = |step| vec![CallStatus::step_ended(step)];
     let table = [

@@ -2,6 +2,7 @@
 //! address of an existing one.
 
 use dialfleet_domain::id::CarrierCallId;
+use dialfleet_domain::money::Money;
 use dialfleet_engine::port::carrier::{CallRecord, CarrierError};
 use form_urlencoded::Serializer;
 use reqwest::header::CONTENT_TYPE;
@@ -62,6 +63,16 @@ impl Lookups {
         } else {
             Err(self.unreadable("it is about another call"))
         }
+    }
+
+    /// What the record says that the call cost, if it says it yet.
+    pub(super) async fn cost(&self, call: &CarrierCallId) -> Result<Option<Money>, CarrierError> {
+        let answer = self.send(self.http.get(self.call_url(call))).await?;
+        let record = self.read::<CallJson>(&answer)?;
+        if record.sid != call.as_str() {
+            return Err(self.unreadable("it is about another call"));
+        }
+        Ok(record.price())
     }
 
     pub(super) async fn hang_up(&self, call: &CarrierCallId) -> Result<(), CarrierError> {

@@ -36,6 +36,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dialfleet_domain::flow::Action;
 use dialfleet_domain::id::{CarrierCallId, CarrierId};
+use dialfleet_domain::money::Money;
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::recording::Recording;
 use dialfleet_engine::port::carrier::{
@@ -243,6 +244,14 @@ impl Carrier for Twilio {
 
     async fn hang_up(&self, call: &CarrierCallId) -> Result<(), CarrierError> {
         self.lookups.hang_up(call).await
+    }
+
+    fn says_cost(&self) -> bool {
+        true
+    }
+
+    async fn cost(&self, call: &CarrierCallId) -> Result<Option<Money>, CarrierError> {
+        self.lookups.cost(call).await
     }
 
     async fn perform(&self, step: &StepRequest) -> Result<(), CarrierError> {

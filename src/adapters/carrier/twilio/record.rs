@@ -3,6 +3,7 @@
 use chrono::DateTime;
 use dialfleet_domain::call::{Detected, Ending};
 use dialfleet_domain::id::CarrierCallId;
+use dialfleet_domain::money::Money;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::carrier::{CallRecord, CallStatus};
 use serde::{Deserialize, Deserializer};
@@ -78,6 +79,11 @@ pub(super) struct CallJson {
     date_created: Option<String>,
     #[serde(default, deserialize_with = "number")]
     duration: Option<u64>,
+    /// Negative, as text; null until Twilio has worked it out, minutes after the end.
+    #[serde(default)]
+    price: Option<Value>,
+    #[serde(default)]
+    price_unit: Option<Value>,
     /// Milliseconds Twilio means to hold the call back.
     #[serde(default, deserialize_with = "number")]
     pub(super) queue_time: Option<u64>,
@@ -94,6 +100,16 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::
 }
 
 impl CallJson {
+    /// What it cost, if Twilio knows already. Not in it: detection, recordings, streams.
+    pub(super) fn price(&self) -> Option<Money> {
+        let amount = match self.price.as_ref()? {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        Money::parse(&amount, self.price_unit.as_ref()?.as_str()?).ok()
+    }
+
     /// The record, or a sentence about what cannot be read.
     pub(super) fn record(self) -> Result<CallRecord, String> {
         let call_id = CarrierCallId::parse(self.sid).map_err(|error| error.to_string())?;
@@ -238,6 +254,26 @@ mod tests {
             },
         };
         assert_eq!(read, Ok(expected));
+    }
+
+    #[test]
+    fn the_price_is_read_when_it_is_there() {
+        let price = |fields: &str| {
+            let json = format!(r#"{{"sid":"CA1","status":"completed",{fields}}}"#);
+            let call: CallJson = serde_json::from_str(&json).unwrap();
+            call.price().map(|money| money.to_string())
+        };
+        let usd = Some("-0.014 USD".to_owned());
+        assert_eq!(price(r#""price":"-0.01400","price_unit":"USD""#), usd);
+        assert_eq!(price(r#""price":-0.014,"price_unit":"usd""#), usd);
+        for unknown in [
+            r#""price":null,"price_unit":"USD""#,
+            r#""price":"-0.01400","price_unit":null"#,
+            r#""price":"soon","price_unit":"USD""#,
+            r#""price":[],"price_unit":{}"#,
+        ] {
+            assert_eq!(price(unknown), None, "{unknown}");
+        }
     }
 
     #[test]
