@@ -178,6 +178,7 @@ impl World {
             },
             interrupts: false,
             again_url: String::new(),
+            callback_url: String::new(),
         }
     }
 }
