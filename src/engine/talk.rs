@@ -202,6 +202,11 @@ pub(crate) async fn perform(
             step,
             (talk.campaign.flow.language.as_deref(), &[]),
         ),
+        callback_url: {
+            let (base, kind) = (&fleet.settings.public_url, port.profile().kind);
+            let keys = &fleet.keys;
+            keys.callback_url(base, kind, carrier, &attempt.id, leg)
+        },
     };
     match port.perform(&request).await {
         Ok(())

@@ -5,6 +5,7 @@
 )]
 
 mod amqp;
+mod flow;
 mod http;
 mod mongo;
 mod repair;

@@ -179,6 +179,7 @@ impl World {
             },
             interrupts: false,
             again_url: String::new(),
+            callback_url: String::new(),
         }
     }
 }

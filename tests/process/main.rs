@@ -6,5 +6,6 @@ mod chaos;
 mod demonstration;
 mod embedded;
 mod fleet;
+mod on_the_call;
 mod sanspbx;
 mod shutdown;

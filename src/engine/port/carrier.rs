@@ -157,6 +157,8 @@ pub struct StepRequest {
     pub interrupts: bool,
     /// Where a carrier that asks for pages gets this one.
     pub again_url: String,
+    /// Where it reports about another leg that it makes: as of [`DialRequest::callback_url`].
+    pub callback_url: String,
 }
 
 /// A command about the recording of an answered call.

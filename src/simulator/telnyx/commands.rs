@@ -200,6 +200,7 @@ pub(super) struct TransferCommand {
     target_leg_client_state: Option<String>,
     park_after_unbridge: Option<String>,
     webhook_url: Option<String>,
+    webhook_url_method: Option<String>,
     client_state: Option<String>,
     command_id: Option<String>,
 }
@@ -233,6 +234,13 @@ impl Command for TransferCommand {
         }
         if self.webhook_url.as_deref().is_some_and(|url| !is_http(url)) {
             return Err(invalid("/webhook_url", "is not a URL"));
+        }
+        if self
+            .webhook_url_method
+            .as_deref()
+            .is_some_and(|m| m != "POST")
+        {
+            return Err(invalid("/webhook_url_method", "GET is not simulated"));
         }
         base64(self.target_leg_client_state.as_deref())?;
         let park = match self.park_after_unbridge.as_deref() {

@@ -82,15 +82,14 @@ impl World {
     }
 }
 
-#[tokio::test]
-async fn inline_documents_are_executed_verb_by_verb() {
-    let mut world = World::at_speed(SPEED).await;
+/// Verbs, who listens to them, and what is heard.
+fn inline() -> Vec<(&'static str, Person, Vec<&'static str>)> {
     let ends = "hung up by us";
     let leaves = Person {
         stays_ms: 4_000,
         ..Person::default()
     };
-    let table: Vec<(&str, Person, Vec<&str>)> = vec![
+    vec![
         (
             "<Say voice=\"Polly.Amy\" language=\"en-GB\">Tom &amp; Jerry</Say><Pause length=\"2\"/><Play loop=\"2\">http://a.example/b.mp3</Play>",
             human(&[]),
@@ -171,7 +170,13 @@ async fn inline_documents_are_executed_verb_by_verb() {
                 ends,
             ],
         ),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn inline_documents_are_executed_verb_by_verb() {
+    let mut world = World::at_speed(SPEED).await;
+    let table = inline();
     let desk = Script::Human {
         ring_ms: 1_000,
         talk_ms: 60_000,

@@ -1,5 +1,8 @@
 //! Webhooks: is it genuine, does it belong to the address it came to, and what does it say?
 
+use dialfleet_domain::call::Ending;
+use dialfleet_domain::flow::Input;
+use dialfleet_domain::flow::action::Keys;
 use dialfleet_domain::id::CarrierCallId;
 use dialfleet_domain::money::Money;
 use dialfleet_domain::time::Timestamp;
@@ -45,6 +48,12 @@ struct Payload {
     /// Of a command that ended.
     #[serde(default)]
     status: Option<Value>,
+    /// The keys that were gathered.
+    #[serde(default)]
+    digits: Option<String>,
+    /// Why a queue was left.
+    #[serde(default)]
+    reason: Option<String>,
     #[serde(flatten)]
     hangup: Hangup,
     #[serde(flatten)]
@@ -98,12 +107,33 @@ pub(super) fn read(
     let call_id = call_id.unwrap_or_default();
     let call_id = CarrierCallId::parse(call_id)
         .map_err(|_| unreadable("it has no usable call_control_id"))?;
+    let (call_id, statuses) = match state.of {
+        None => (call_id, statuses(&event, state.step)),
+        // The other leg of a transfer: it is the person's call that goes on, or not.
+        Some(ours) => (ours, transferred(&event, state.step)),
+    };
     Ok(CallbackNews {
-        statuses: statuses(&event, state.step),
+        statuses,
         recording: is_saved.then(|| saved.news()).flatten(),
         event_key: event.id,
         call_id,
     })
+}
+
+/// What the leg of a transfer says when it is over.
+fn transferred(event: &Event, step: Option<u32>) -> Vec<CallStatus> {
+    let (true, Some(step)) = (event.event_type == "call.hangup", step) else {
+        return Vec::new();
+    };
+    let connected = matches!(
+        event.payload.hangup.status(),
+        CallStatus::Ended {
+            ending: Ending::Completed,
+            ..
+        }
+    );
+    let input = Input::Transferred { connected };
+    vec![CallStatus::StepEnded { step, input }]
 }
 
 /// What it says; nothing, if it is about something that we do not follow.
@@ -123,13 +153,36 @@ fn statuses(event: &Event, step: Option<u32>) -> Vec<CallStatus> {
         "call.machine.greeting.ended" | "call.machine.premium.greeting.ended" => {
             detected(record::greeting(result))
         }
-        "call.speak.ended" | "call.gather.ended" => match step {
-            // The end of the call ends the step; there is no next one.
-            Some(_) if payload.status.as_ref().is_some_and(|s| s == "call_hangup") => Vec::new(),
-            Some(step) => vec![CallStatus::step_ended(step)],
-            None => Vec::new(),
+        kind => match (ended(kind, payload), step) {
+            (Some(input), Some(step)) => vec![CallStatus::StepEnded { step, input }],
+            (Some(_) | None, _) => Vec::new(),
         },
-        _ => Vec::new(),
+    }
+}
+
+/// What the end of a command is to the flow; nothing, if it is none. The end of the call ends a
+/// command too, and there is no next one.
+fn ended(kind: &str, payload: &Payload) -> Option<Input> {
+    let status = payload.status.as_ref().and_then(Value::as_str);
+    match (kind, status.unwrap_or_default()) {
+        ("call.speak.ended" | "call.playback.ended" | "call.gather.ended", "call_hangup") => None,
+        ("call.speak.ended" | "call.playback.ended", "failed" | "file_not_found") => {
+            Some(Input::Failed)
+        }
+        // What was stopped is over as well: if we stopped it, the flow has gone on already.
+        ("call.speak.ended" | "call.playback.ended" | "streaming.stopped", _) => Some(Input::Done),
+        ("streaming.failed", _) => Some(Input::Failed),
+        ("call.gather.ended", _) => {
+            let digits = payload.digits.as_deref().unwrap_or_default();
+            let keys = Keys::parse(digits).unwrap_or_default();
+            Some(Input::Keys { keys })
+        }
+        ("call.dequeued", _) => match payload.reason.as_deref() {
+            // Somebody took it: it ends with that.
+            Some("bridged" | "bridging-in-process" | "hangup") => None,
+            Some(_) | None => Some(Input::Transferred { connected: false }),
+        },
+        _ => None,
     }
 }
 

@@ -30,6 +30,7 @@ fn state(step: Option<u32>) -> State {
         to: E164::parse("+15550100123", None).unwrap(),
         from: E164::parse("+15550109999", None).unwrap(),
         step,
+        of: None,
     }
 }
 
@@ -199,20 +200,82 @@ fn what_a_call_cost_is_the_sum_of_its_parts() {
 }
 
 #[test]
-fn the_end_of_a_step_is_told_with_its_number() {
-    let ended = |step| vec![CallStatus::step_ended(step)];
+fn the_end_of_a_command_is_told_with_its_number() {
+    let ended = |step, input| vec![CallStatus::StepEnded { step, input }];
+    let done = |step| ended(step, Input::Done);
+    let keys = |text: &str| {
+        let keys = Keys::parse(text).unwrap();
+        ended(1, Input::Keys { keys })
+    };
+    let status = |word: &str| json!({ "status": word });
+    let gathered = |digits: &str, word: &str| json!({"digits": digits, "status": word});
+    let (speak, play) = ("call.speak.ended", "call.playback.ended");
+    let (gather, left) = ("call.gather.ended", "call.dequeued");
+    let failed = ended(7, Input::Failed);
+    let nobody = ended(1, Input::Transferred { connected: false });
     let table = [
-        ("call.speak.started", Some(0), "", vec![]),
-        ("call.speak.ended", Some(0), "completed", ended(0)),
-        ("call.speak.ended", Some(7), "failed", ended(7)),
-        ("call.speak.ended", Some(0), "call_hangup", vec![]),
-        ("call.speak.ended", None, "completed", vec![]),
-        ("call.gather.ended", Some(1), "timeout", ended(1)),
-        ("call.gather.ended", Some(1), "call_hangup", vec![]),
+        ("call.speak.started", Some(0), status(""), vec![]),
+        (speak, Some(0), status("completed"), done(0)),
+        (speak, Some(0), status("cancelled"), done(0)),
+        (speak, Some(0), status("cancelled_amd"), done(0)),
+        (speak, Some(0), status("unknown"), done(0)),
+        (speak, Some(7), status("failed"), failed.clone()),
+        (speak, Some(0), status("call_hangup"), vec![]),
+        (speak, None, status("completed"), vec![]),
+        ("call.playback.started", Some(0), status(""), vec![]),
+        (play, Some(0), status("completed"), done(0)),
+        (play, Some(7), status("file_not_found"), failed.clone()),
+        (play, Some(0), status("call_hangup"), vec![]),
+        (gather, Some(1), gathered("12", "valid"), keys("12")),
+        (gather, Some(1), gathered("7", "invalid"), keys("7")),
+        (gather, Some(1), gathered("", "timeout"), keys("")),
+        (gather, Some(1), gathered("x", "valid"), keys("")),
+        (gather, Some(1), status("cancelled"), keys("")),
+        (gather, Some(1), gathered("1", "call_hangup"), vec![]),
+        ("call.dtmf.received", Some(1), json!({"digit": "1"}), vec![]),
+        ("streaming.started", Some(1), json!({}), vec![]),
+        ("streaming.stopped", Some(1), json!({}), done(1)),
+        ("streaming.failed", Some(7), json!({}), failed),
+        ("call.enqueued", Some(1), json!({}), vec![]),
+        (left, Some(1), json!({"reason": "timeout"}), nobody.clone()),
+        (left, Some(1), json!({}), nobody),
+        (left, Some(1), json!({"reason": "bridged"}), vec![]),
+        (left, Some(1), json!({"reason": "hangup"}), vec![]),
     ];
-    for (kind, step, status, expected) in table {
-        let said = said(kind, step, &json!({ "status": status }));
-        assert_eq!(said, expected, "{kind} {status}");
+    for (kind, step, more, expected) in table {
+        assert_eq!(said(kind, step, &more), expected, "{kind} {more}");
+    }
+}
+
+#[test]
+fn the_other_leg_of_a_transfer_speaks_for_the_persons_call() {
+    let mut state = state(Some(4));
+    state.of = Some(CarrierCallId::parse("v3:ours").unwrap());
+    let of = |kind: &str, cause: &str| {
+        let more = json!({
+            "call_control_id": "v3:theirs", "client_state": state.encode(), "hangup_cause": cause,
+        });
+        let news = read_it(&event(kind, None, &more)).unwrap();
+        assert_eq!(news.call_id.as_str(), "v3:ours");
+        news.statuses
+    };
+    let over = |connected| {
+        let input = Input::Transferred { connected };
+        vec![CallStatus::StepEnded { step: 4, input }]
+    };
+    for (kind, cause, expected) in [
+        ("call.initiated", "", vec![]),
+        ("call.answered", "", vec![]),
+        ("call.bridged", "", vec![]),
+        ("call.hangup", "normal_clearing", over(true)),
+        ("call.hangup", "time_limit", over(true)),
+        ("call.hangup", "user_busy", over(false)),
+        ("call.hangup", "timeout", over(false)),
+        ("call.hangup", "call_rejected", over(false)),
+        ("call.hangup", "originator_cancel", over(false)),
+        ("call.hangup", "unspecified", over(false)),
+    ] {
+        assert_eq!(of(kind, cause), expected, "{kind} {cause}");
     }
 }
 

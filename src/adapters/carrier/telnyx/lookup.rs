@@ -182,7 +182,10 @@ pub(super) async fn live(
 
 async fn active(api: &Api, connection: &str) -> Result<Vec<Active>, CarrierError> {
     let path = ["connections", connection, "active_calls"];
-    api.list(&path, &[]).await
+    let mut calls: Vec<Active> = api.list(&path, &[]).await?;
+    // A transfer's other leg rings somebody else, and ends with the call that it is for.
+    calls.retain(|call| call.state().is_none_or(|state| state.of.is_none()));
+    Ok(calls)
 }
 
 impl Active {

@@ -4,7 +4,7 @@
 //!   [`error`] judges what comes back. Telnyx suggests to send a command again with the same
 //!   `command_id`, which it ignores for 60 s; we never do: after that minute it would ring twice.
 //! * [`flow`]: what happens after the answer is a series of commands, each given when the event of
-//!   the one before it has come.
+//!   the one before it has come; [`action`]: which command an action is; [`voice`]: who speaks.
 //! * [`lookup`]: the status of a call, its events, webhooks that were not delivered, active calls.
 //! * [`callback`], [`signature`] and [`state`]: what Telnyx reports by itself, and how we know that it
 //!   belongs to the address it came to; [`record`]: its words for how a call ended.
@@ -14,9 +14,10 @@
 //! There is no event for ringing, and events have no order. A call's own status carries no cause: it
 //! is read from the webhooks' records ([`lookup`]).
 //!
-//! Deliberately absent: several destinations for one call, SIP addresses, conferences,
-//! transfer, `call.cost`, synchronous detection (Telnyx has none; the flow begins at the answer).
+//! Deliberately absent: several destinations for one call, conferences, synchronous detection (Telnyx has
+//! none; the flow begins at the answer).
 
+mod action;
 mod callback;
 mod error;
 mod flow;
@@ -29,6 +30,7 @@ mod signature;
 mod state;
 #[cfg(test)]
 mod tests;
+mod voice;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +39,6 @@ use async_trait::async_trait;
 use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::recording::Recording;
-use dialfleet_domain::routing::Feature;
 use dialfleet_engine::port::Clock;
 use dialfleet_engine::port::carrier::{
     CallRecord, CallbackNews, CallbackRefused, Capabilities, Carrier, CarrierError, CarrierProfile,
@@ -203,13 +204,7 @@ impl Telnyx {
                     signed_callbacks: true,
                     commands: CommandStyle::Commands,
                     queue_bound: QUEUE_BOUND,
-                    cannot: &[
-                        Feature::Play,
-                        Feature::Gather,
-                        Feature::Record,
-                        Feature::Stream,
-                        Feature::Transfer,
-                    ],
+                    cannot: &[],
                 },
             },
             connection_id: config.connection_id,

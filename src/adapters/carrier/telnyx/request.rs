@@ -12,12 +12,16 @@ use super::state::{State, command_id};
 /// outlasts is found by looking.
 const RETRIES_MS: [u32; 5] = [1_000, 2_000, 5_000, 10_000, 20_000];
 /// The events we act on.
-const EVENTS: [&str; 10] = [
+const EVENTS: [&str; 14] = [
     "call.initiated",
     "call.answered",
     "call.hangup",
     "call.speak.ended",
+    "call.playback.ended",
     "call.gather.ended",
+    "call.dequeued",
+    "streaming.stopped",
+    "streaming.failed",
     "call.machine.detection.ended",
     "call.machine.greeting.ended",
     "call.machine.premium.detection.ended",
@@ -36,6 +40,7 @@ pub(super) fn dial(request: &DialRequest, carrier: &CarrierId, connection_id: &s
         to: request.to.clone(),
         from: request.from.clone(),
         step: None,
+        of: None,
     };
     let policy = json!({ "retries_ms": RETRIES_MS });
     let policies: serde_json::Map<String, Value> = EVENTS
@@ -60,7 +65,22 @@ pub(super) fn dial(request: &DialRequest, carrier: &CarrierId, connection_id: &s
     }
     match request.amd.mode {
         AmdMode::Off => {}
+        // It reports the end of a greeting too.
         AmdMode::Async | AmdMode::Sync => body["answering_machine_detection"] = json!("premium"),
+    }
+    // These two are all that the mode knows.
+    let tuning = &request.amd.tuning;
+    let settings = [
+        (
+            "total_analysis_time_millis",
+            tuning.timeout_s.map(|s| s * 1_000),
+        ),
+        ("greeting_duration_millis", tuning.speech_ms),
+    ];
+    for (name, value) in settings {
+        if let (Some(value), true) = (value, request.amd.mode != AmdMode::Off) {
+            body["answering_machine_detection_config"][name] = json!(value);
+        }
     }
     body.to_string()
 }
@@ -99,7 +119,9 @@ mod tests {
             "webhook_url_method": "POST",
             "webhook_retries_policies": {
                 "call.initiated": policy, "call.answered": policy, "call.hangup": policy,
-                "call.speak.ended": policy, "call.gather.ended": policy,
+                "call.speak.ended": policy, "call.playback.ended": policy,
+                "call.gather.ended": policy, "call.dequeued": policy,
+                "streaming.stopped": policy, "streaming.failed": policy,
                 "call.machine.detection.ended": policy, "call.machine.greeting.ended": policy,
                 "call.machine.premium.detection.ended": policy,
                 "call.machine.premium.greeting.ended": policy,
@@ -112,6 +134,13 @@ mod tests {
             golden["answering_machine_detection"] = json!("premium");
             assert_eq!(body(&request), golden);
         }
+        request.amd.tuning.timeout_s = Some(20);
+        request.amd.tuning.speech_ms = Some(2_000);
+        // It has no such setting.
+        request.amd.tuning.silence_ms = Some(3_000);
+        golden["answering_machine_detection_config"] =
+            json!({"total_analysis_time_millis": 20_000, "greeting_duration_millis": 2_000});
+        assert_eq!(body(&request), golden);
     }
 
     #[test]

@@ -3,13 +3,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use dialfleet_domain::id::{AttemptId, CarrierId};
+use dialfleet_domain::id::{AttemptId, CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// `client_state`, before Base64: an attempt's leg, its numbers (lists of active calls have none),
-/// and the step of the flow whose command it came with.
+/// and the number of the flow's input that its command follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct State {
     #[serde(rename = "a")]
@@ -22,6 +22,9 @@ pub(super) struct State {
     pub(super) from: E164,
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub(super) step: Option<u32>,
+    /// Of the leg that a transfer makes: the call that it is for.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub(super) of: Option<CarrierCallId>,
 }
 
 impl State {
@@ -71,6 +74,7 @@ mod tests {
             to: E164::parse("+15550100123", None).unwrap(),
             from: E164::parse("+15550109999", None).unwrap(),
             step: None,
+            of: None,
         }
     }
 
@@ -79,6 +83,7 @@ mod tests {
         let mut state = state();
         assert_eq!(State::decode(&state.encode()), Some(state.clone()));
         state.step = Some(3);
+        state.of = Some(CarrierCallId::parse("v3:one").unwrap());
         assert_eq!(State::decode(&state.encode()), Some(state));
         for other in ["", "aGF2ZSBhIG5pY2UgZGF5ID1d", "%%%", "e30="] {
             assert_eq!(State::decode(other), None, "{other}");

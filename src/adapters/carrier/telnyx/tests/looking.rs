@@ -14,6 +14,7 @@ fn state(to: &str) -> String {
         to: E164::parse(to, None).unwrap(),
         from: dial.from,
         step: None,
+        of: None,
     };
     state.encode()
 }

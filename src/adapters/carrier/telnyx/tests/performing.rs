@@ -33,6 +33,7 @@ fn step(step: u32) -> StepRequest {
         },
         interrupts: false,
         again_url: String::new(),
+        callback_url: String::new(),
     }
 }
 
@@ -167,4 +168,27 @@ async fn hang_up_says_what_became_of_it() {
             "{failed:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_ends_what_is_heard() {
+    let server = Server::start(vec![
+        whole(200, DONE),
+        // There is nothing to stop.
+        whole(422, &error("90040")),
+        whole(200, DONE),
+    ])
+    .await;
+    let mut request = step(0);
+    request.interrupts = true;
+    let done = telnyx(&server.base_url, PATIENT).perform(&request).await;
+    assert!(done.is_ok(), "{done:?}");
+    assert_eq!(
+        first_lines(&server),
+        [path("playback_stop"), path("gather_stop"), path("speak")]
+    );
+    let seen = server.seen();
+    let stop = seen[0].split_once("\r\n\r\n").unwrap().1;
+    let stop: Value = serde_json::from_str(stop).unwrap();
+    assert_eq!(stop.as_object().unwrap().len(), 1, "no state: {stop}");
 }
