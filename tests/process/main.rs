@@ -6,5 +6,6 @@ mod chaos;
 mod demonstration;
 mod embedded;
 mod fleet;
+mod recordings;
 mod sanspbx;
 mod shutdown;
