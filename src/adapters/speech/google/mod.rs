@@ -202,7 +202,7 @@ impl Google {
     async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, TranscribeError> {
         let token = self.tokens.get().await?;
         let answer = request.bearer_auth(token.expose()).send().await;
-        let mut answer = answer.map_err(|error| unreachable_google(error))?;
+        let mut answer = answer.map_err(unreachable_google)?;
         let status = answer.status().as_u16();
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(unreachable_google)? {
