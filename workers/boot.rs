@@ -13,12 +13,14 @@ use dialfleet_adapters::carrier::twilio::Twilio;
 use dialfleet_adapters::local::LocalQueue;
 use dialfleet_adapters::media::{Objects, Place};
 use dialfleet_adapters::mongo::MongoStore;
+use dialfleet_adapters::speech::google::Google;
 use dialfleet_adapters::sqlite::SqliteStore;
 use dialfleet_adapters::system::{SystemClock, SystemEntropy};
 use dialfleet_domain::id::{CarrierId, TenantId, WorkerId};
 use dialfleet_engine::dialer::Dialer;
 use dialfleet_engine::media::MediaRoom;
 use dialfleet_engine::pace::Pace;
+use dialfleet_engine::port::media::Transcriber;
 use dialfleet_engine::port::store::MacKey;
 use dialfleet_engine::port::{Carrier, Clock, Entropy, Queue, Store};
 use dialfleet_engine::routes::Routes;
@@ -95,7 +97,7 @@ pub(crate) async fn boot(
         public_url: part.public_url,
         speed: part.speed,
     };
-    let media = media(config, &part.keep)?;
+    let media = media(config, &part.keep, &clock)?;
     let fleet = Fleet {
         media,
         pace: Pace::new(clock.clone(), rates),
@@ -192,21 +194,23 @@ fn open(folder: Option<&Path>, clock: &Arc<dyn Clock>) -> anyhow::Result<SqliteS
 }
 
 /// Where recordings are kept: as configured, else beside the data.
-fn media(config: &Config, keep: &Keep) -> anyhow::Result<MediaRoom> {
+fn media(config: &Config, keep: &Keep, clock: &Arc<dyn Clock>) -> anyhow::Result<MediaRoom> {
     let place = match (&config.media.place, keep) {
         (Some(place), _) => place.clone(),
         (None, Keep::Embedded(Some(folder))) => Place::Folder(folder.join(MEDIA_FOLDER)),
         (None, Keep::Embedded(None)) => Place::Memory,
         (None, Keep::Services) => {
-            let folder = Path::new("dialfleet-data").join(MEDIA_FOLDER);
-            tracing::warn!(folder = %folder.display(), "MEDIA_URL is not set: recordings go to a folder, which every process must share");
-            Place::Folder(folder)
+            tracing::info!("MEDIA_URL is not set: nothing can be recorded");
+            return Ok(MediaRoom::none());
         }
     };
     let objects = Objects::open(&place, config.media.keys.clone()).context("MEDIA_URL")?;
+    let transcriber = config.media.transcriber.clone();
+    let transcriber = transcriber.map(|google| Google::new(google, clock.clone()));
+    let transcriber = transcriber.transpose().context("TRANSCRIBER")?;
     Ok(MediaRoom::new(
         Arc::new(objects),
-        None,
+        transcriber.map(|google| Arc::new(google) as Arc<dyn Transcriber>),
         config.media.max_bytes,
     ))
 }

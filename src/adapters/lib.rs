@@ -8,6 +8,7 @@ pub mod local;
 pub mod media;
 pub mod mongo;
 mod page;
+pub mod speech;
 pub mod sqlite;
 pub mod system;
 mod unreadable;

@@ -11,7 +11,7 @@ use dialfleet_domain::campaign::{
 use dialfleet_domain::flow::{Fault, Flow};
 use dialfleet_domain::id::{AttemptId, CampaignId, CarrierId, TenantId};
 use dialfleet_domain::phone::{E164, Region};
-use dialfleet_domain::recording::RecordingPolicy;
+use dialfleet_domain::recording::{RecordingPolicy, When};
 use dialfleet_domain::retry::RetryPolicy;
 use dialfleet_domain::routing::Policy;
 use dialfleet_domain::schedule::Schedule;
@@ -205,6 +205,10 @@ fn check(fleet: &Fleet, new: &NewCampaign) -> Result<(), OrderError> {
     new.recording
         .check()
         .or_else(|why| invalid("recording", why))?;
+    if new.recording.when != When::None && !fleet.media.is_open() {
+        let why = "there is no place to keep recordings: set MEDIA_URL";
+        return invalid("recording", why.to_owned());
+    }
     let routing = new.routing.check();
     routing.or_else(|why| invalid("routing", why.to_string()))?;
     let caps = new.caps.check();

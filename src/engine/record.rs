@@ -85,10 +85,9 @@ pub async fn announce(fleet: &Fleet, event: &RecordingEvent) -> Answer<Announced
     match fleet.store.insert_recording(&recording).await? {
         Inserted::Fresh => fleet.metrics.recording("announced"),
         Inserted::Present => {
-            media::amend(fleet, recording, |r| {
-                r.announced_again(news.url.clone(), now)
-            })
-            .await?;
+            if let Some(stored) = fleet.store.recording(&recording.id).await? {
+                media::amend(fleet, stored, |r| r.announced_again(news.url.clone(), now)).await?;
+            }
         }
     }
     fleet.media.tell();

@@ -1,6 +1,8 @@
 //! What a process can be told to do, and the loops that do it. Each loop ends when the process is to
 //! stop, and finishes what it has begun.
 
+mod announce;
+
 use std::time::Duration;
 
 use dialfleet_domain::id::CampaignId;
@@ -13,11 +15,10 @@ use crate::dialer;
 use crate::fleet::Fleet;
 use crate::import::set_aside;
 use crate::ingest::{Ingested, ingest};
-use crate::message::{self, CallEventMessage, FillSlot, LeadBatch, Payload, RecordingEvent};
+use crate::message::{self, CallEventMessage, FillSlot, LeadBatch, Payload};
 use crate::port::queue::{Consumer, Delivery, Topic};
 use crate::port::store::{Answer, Cas, StoreError};
-use crate::record::Announced;
-use crate::{audit, compare, media, opt_out, pace, plan, record, routes, sweep};
+use crate::{audit, compare, media, opt_out, pace, plan, routes, sweep};
 
 /// Unsettled deliveries at most, per queue.
 const PREFETCH: u16 = 64;
@@ -119,12 +120,12 @@ pub async fn run(fleet: &Fleet, role: Role) {
         }
         Role::Media if fleet.media.is_open() => {
             let announced = consume(fleet, role, Topic::Media, PREFETCH, |f, d| {
-                Box::pin(announce(f, d))
+                Box::pin(announce::announce(f, d))
             });
             futures_util::future::join(announced, media::run(fleet)).await;
         }
         // Somebody else's work: this process has nowhere to keep them.
-        Role::Media => {}
+        Role::Media => fleet.stopping.cancelled().await,
     }
 }
 
@@ -380,47 +381,6 @@ async fn apply(fleet: &Fleet, deliveries: Vec<Delivery>) {
                     }
                     Applied::Corrupt(why) => park(fleet, Role::Events, delivery, &why).await,
                     Applied::Stopping => return,
-                }
-            }
-        }
-    }
-}
-
-async fn announce(fleet: &Fleet, deliveries: Vec<Delivery>) {
-    for delivery in deliveries {
-        let event = match decode::<RecordingEvent>(&delivery) {
-            Ok(event) => event,
-            Err(reason) => {
-                park(fleet, Role::Media, delivery, &reason).await;
-                continue;
-            }
-        };
-        let mut wait = OUT.0;
-        loop {
-            match record::announce(fleet, &event).await {
-                Ok(Announced::Written) => {
-                    fleet.metrics.job(Role::Media.name(), "done");
-                    delivery.ack().await;
-                    break;
-                }
-                Ok(Announced::Orphan) => {
-                    park(
-                        fleet,
-                        Role::Media,
-                        delivery,
-                        "its attempt is not in the store",
-                    )
-                    .await;
-                    break;
-                }
-                Err(error) if error.is_corrupt() => {
-                    park(fleet, Role::Media, delivery, &error.to_string()).await;
-                    break;
-                }
-                Err(error) => {
-                    if !hold(fleet, Role::Media, &mut wait, &error).await {
-                        return;
-                    }
                 }
             }
         }

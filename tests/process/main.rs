@@ -7,5 +7,6 @@ mod demonstration;
 mod embedded;
 mod fleet;
 mod on_the_call;
+mod recordings;
 mod sanspbx;
 mod shutdown;

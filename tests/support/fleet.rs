@@ -78,6 +78,8 @@ pub struct TestFleet {
     pub simulator: Simulator,
     /// Where carriers call back, if not at the API itself.
     pub public_url: Option<String>,
+    /// More variables, for processes started from now on.
+    pub environment: Vec<(String, String)>,
     /// Bytes that any file of a process started from now on may have: a full disk, without a disk.
     pub file_limit: Option<u64>,
     folder: tempfile::TempDir,
@@ -110,6 +112,7 @@ impl TestFleet {
         Ok(Self {
             simulator,
             public_url: None,
+            environment: Vec::new(),
             file_limit: None,
             folder,
             embedded: false,
@@ -197,6 +200,7 @@ impl TestFleet {
                 self.public_url.clone().unwrap_or_else(|| self.url()),
             )
             .env("DIALFLEET_URL", self.url())
+            .envs(self.environment.iter().cloned())
             .env("PORT", port.to_string())
             .env(
                 "RUST_LOG",

@@ -2,6 +2,7 @@
 
 pub mod chaos;
 pub mod clock;
+pub mod cloud;
 pub mod fleet;
 pub mod mongo;
 pub mod proxy;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use dialfleet_adapters::carrier::Secret;
 use dialfleet_adapters::media::{Keys, Place};
+use dialfleet_adapters::speech::google::{GoogleConfig, METADATA};
 use dialfleet_engine::media::MAX_BYTES;
 
 use super::source::Source;
@@ -22,6 +23,8 @@ pub(crate) struct MediaConfig {
     pub(crate) keys: Option<Keys>,
     /// `MEDIA_MAX_MB`.
     pub(crate) max_bytes: u64,
+    /// `TRANSCRIBER` and what belongs to it; absent means that nothing is written down.
+    pub(crate) transcriber: Option<GoogleConfig>,
 }
 
 impl MediaConfig {
@@ -50,12 +53,42 @@ impl MediaConfig {
                 MAX_BYTES
             }
         };
+        let transcriber = transcriber(source).unwrap_or_else(|why| {
+            note(why);
+            None
+        });
         Self {
             place,
             keys,
             max_bytes,
+            transcriber,
         }
     }
+}
+
+fn transcriber(source: &dyn Source) -> Result<Option<GoogleConfig>, String> {
+    match source.get("TRANSCRIBER").as_deref() {
+        None | Some("none") => return Ok(None),
+        Some("google") => {}
+        Some(_) => return Err("TRANSCRIBER must be google or none".to_owned()),
+    }
+    let credentials = source.get("GOOGLE_APPLICATION_CREDENTIALS");
+    let credentials = credentials.map(|path| {
+        let text = std::fs::read_to_string(&path);
+        let text = text.map_err(|e| format!("GOOGLE_APPLICATION_CREDENTIALS: {path}: {e}"));
+        text.map(|text| Secret::new(&text))
+    });
+    let or = |name, usual: &str| source.get(name).unwrap_or_else(|| usual.to_owned());
+    Ok(Some(GoogleConfig {
+        credentials: credentials.transpose()?,
+        project: source.get("GOOGLE_SPEECH_PROJECT"),
+        location: or("GOOGLE_SPEECH_LOCATION", "global"),
+        model: or("GOOGLE_SPEECH_MODEL", "long"),
+        bucket: source.get("GOOGLE_SPEECH_BUCKET"),
+        speech_url: source.get("GOOGLE_SPEECH_URL"),
+        storage_url: source.get("GOOGLE_STORAGE_URL"),
+        metadata_url: or("GOOGLE_METADATA_URL", METADATA),
+    }))
 }
 
 fn place(source: &dyn Source) -> Result<Option<Place>, String> {
@@ -94,7 +127,7 @@ fn place(source: &dyn Source) -> Result<Option<Place>, String> {
             credentials: source
                 .get("GOOGLE_APPLICATION_CREDENTIALS")
                 .map(PathBuf::from),
-            endpoint: None,
+            endpoint: source.get("GOOGLE_STORAGE_URL"),
         })),
         _ => Err(bad()),
     }
@@ -144,9 +177,16 @@ mod tests {
             ("MEDIA_S3_SECRET", "hunter2"),
             ("MEDIA_KEYS", "k1:hunter2"),
             ("MEDIA_MAX_MB", "0"),
+            ("TRANSCRIBER", "google"),
+            ("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json"),
         ])
         .unwrap_err();
-        for name in ["MEDIA_S3_SECRET", "MEDIA_KEYS", "MEDIA_MAX_MB"] {
+        for name in [
+            "MEDIA_S3_SECRET",
+            "MEDIA_KEYS",
+            "MEDIA_MAX_MB",
+            "GOOGLE_APPLICATION_CREDENTIALS",
+        ] {
             assert!(error.contains(name), "{error}");
         }
         assert!(!error.contains("hunter2"), "{error}");

@@ -195,6 +195,14 @@ mod tests {
             "MEDIA_S3_KEY_ID",
             "MEDIA_S3_SECRET",
             "GOOGLE_APPLICATION_CREDENTIALS",
+            "TRANSCRIBER",
+            "GOOGLE_SPEECH_PROJECT",
+            "GOOGLE_SPEECH_LOCATION",
+            "GOOGLE_SPEECH_MODEL",
+            "GOOGLE_SPEECH_BUCKET",
+            "GOOGLE_SPEECH_URL",
+            "GOOGLE_STORAGE_URL",
+            "GOOGLE_METADATA_URL",
         ] {
             assert!(example.contains(name), "{name} is not in .env.example");
         }

@@ -13,7 +13,7 @@ mod secret;
 mod source;
 pub mod telnyx;
 #[cfg(test)]
-mod test_server;
+pub(crate) mod test_server;
 pub mod twilio;
 
 pub use secret::Secret;

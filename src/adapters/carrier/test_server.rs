@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// Writes it and waits for the next request on the same connection.
     Whole(String),
     /// Writes so much and closes.
@@ -16,15 +16,15 @@ pub(super) enum Reply {
     Never,
 }
 
-pub(super) struct Server {
-    pub(super) base_url: String,
+pub(crate) struct Server {
+    pub(crate) base_url: String,
     seen: Arc<Mutex<Vec<String>>>,
     /// Ends with the server, and its connections with it.
     _tasks: JoinSet<()>,
 }
 
 impl Server {
-    pub(super) async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
+    pub(crate) async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}", listener.local_addr().unwrap());
         let replies = Arc::new(Mutex::new(replies.into_iter().collect::<VecDeque<_>>()));
@@ -45,7 +45,7 @@ impl Server {
     }
 
     /// Every complete request so far: head, blank line, body.
-    pub(super) fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -90,7 +90,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// An HTTP answer with a JSON body.
-pub(super) fn http(status: u16, body: &str) -> String {
+pub(crate) fn http(status: u16, body: &str) -> String {
     format!(
         "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -98,6 +98,6 @@ pub(super) fn http(status: u16, body: &str) -> String {
 }
 
 /// [`http`] on a connection that stays open.
-pub(super) fn whole(status: u16, body: &str) -> Reply {
+pub(crate) fn whole(status: u16, body: &str) -> Reply {
     Reply::Whole(http(status, body))
 }

@@ -107,6 +107,8 @@ impl Objects {
             } => {
                 let mut builder = AmazonS3Builder::new()
                     .with_bucket_name(bucket)
+                    // Not everything that speaks S3 takes many names in one request.
+                    .with_disable_bulk_delete(true)
                     .with_region(region.as_deref().unwrap_or("us-east-1"))
                     .with_client_options(client(endpoint.as_deref()))
                     .with_retry(retry());

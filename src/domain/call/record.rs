@@ -64,3 +64,91 @@ impl Attempt {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{attempt, call_id};
+    use super::*;
+    use crate::call::{CallEvent, Ending};
+    use crate::recording::{Channels, Plan};
+
+    fn at(s: u64) -> Timestamp {
+        attempt().intent_at + std::time::Duration::from_secs(s)
+    }
+
+    fn planned(start: Start) -> Attempt {
+        let mut a = attempt();
+        a.recording = Some(Plan {
+            channels: Channels::Dual,
+            start,
+            begun: false,
+        });
+        a
+    }
+
+    fn acts(a: &Attempt) -> Vec<Act> {
+        let todo = a.todo.iter().filter_map(|todo| match todo {
+            Todo::Record { act, .. } => Some(*act),
+            Todo::ProjectLead
+            | Todo::HandOff { .. }
+            | Todo::HangUp { .. }
+            | Todo::Perform { .. }
+            | Todo::TakeBack => None,
+        });
+        todo.collect()
+    }
+
+    fn answer(a: &mut Attempt) {
+        a.apply(&CallEvent::Answered { call_id: call_id() }, at(1));
+    }
+
+    #[test]
+    fn a_person_is_recorded_once_and_a_machine_never() {
+        let answered_then = |parties: &[Party]| {
+            let mut a = planned(Start::Human);
+            answer(&mut a);
+            assert_eq!(acts(&a), [], "nobody knows who it is");
+            for party in parties {
+                a.apply(&CallEvent::PartyDetected(*party), at(2));
+            }
+            acts(&a)
+        };
+        assert_eq!(answered_then(&[Party::Human]), [Act::Begin]);
+        assert_eq!(answered_then(&[Party::Unknown, Party::Human]), [Act::Begin]);
+        assert_eq!(answered_then(&[Party::Machine, Party::Human]), [Act::Begin]);
+        assert_eq!(answered_then(&[Party::Machine]), []);
+        assert_eq!(answered_then(&[Party::Fax]), []);
+        let mut a = planned(Start::Human);
+        a.apply(&CallEvent::Initiated { call_id: call_id() }, at(0));
+        a.apply(&CallEvent::PartyDetected(Party::Human), at(1));
+        assert_eq!(acts(&a), [], "there is no call to record yet");
+        answer(&mut a);
+        assert_eq!(acts(&a), [Act::Begin]);
+        let mut a = planned(Start::Answer);
+        answer(&mut a);
+        a.apply(&CallEvent::PartyDetected(Party::Human), at(2));
+        assert_eq!(acts(&a), [], "it was asked for with the call");
+    }
+
+    #[test]
+    fn the_last_word_counts_while_the_call_lasts() {
+        let mut a = planned(Start::Human);
+        assert_eq!(a.ask_record(Act::Pause, at(0)), Verdict::Ignore);
+        answer(&mut a);
+        a.apply(&CallEvent::PartyDetected(Party::Human), at(2));
+        assert_eq!(a.ask_record(Act::Pause, at(3)), Verdict::Note);
+        assert_eq!(acts(&a), [Act::Begin, Act::Pause]);
+        a.ask_record(Act::Resume, at(4));
+        assert_eq!(acts(&a), [Act::Begin, Act::Resume]);
+        a.ask_record(Act::Stop, at(5));
+        assert_eq!(acts(&a), [Act::Stop]);
+        let end = CallEvent::Ended {
+            call_id: call_id(),
+            ending: Ending::Completed,
+            duration_s: None,
+            sip: None,
+        };
+        a.apply(&end, at(6));
+        assert_eq!(a.ask_record(Act::Begin, at(7)), Verdict::Ignore);
+    }
+}

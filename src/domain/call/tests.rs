@@ -29,7 +29,7 @@ fn leg(nonce: &str) -> Leg {
     }
 }
 
-fn attempt() -> Attempt {
+pub(super) fn attempt() -> Attempt {
     let campaign = CampaignId::parse("cmp_1").unwrap();
     Attempt::intend(NewAttempt {
         tenant: TenantId::parse("t").unwrap(),
@@ -47,7 +47,7 @@ fn attempt() -> Attempt {
     })
 }
 
-fn call_id() -> CarrierCallId {
+pub(super) fn call_id() -> CarrierCallId {
     CarrierCallId::parse("CA1").unwrap()
 }
 

@@ -360,3 +360,45 @@ fn what_is_genuine_and_not_understood_is_unreadable() {
         );
     }
 }
+
+#[test]
+fn a_saved_recording_is_news() {
+    let saved = json!({
+        "recording_id": "7c0cd2b8-4a1a-4a47-8b0b-2d4b2f0f0001",
+        "channels": "dual",
+        "recording_started_at": "2026-09-21T14:26:40.500000Z",
+        "recording_ended_at": "2026-09-21T14:26:44.750000Z",
+        "recording_urls": { "wav": "https://s3.example/r.wav?signature=x" },
+        "public_recording_urls": {},
+    });
+    let read = |saved: &Value| {
+        let body = event("call.recording.saved", Some(2), saved).to_string();
+        super::read(CONNECTION, &key(), &signed(&body, URL), NOW).unwrap()
+    };
+    let told = read(&saved);
+    assert_eq!(told.statuses, []);
+    let recording = told.recording.unwrap();
+    assert_eq!(recording.id, "7c0cd2b8-4a1a-4a47-8b0b-2d4b2f0f0001");
+    assert_eq!(
+        (recording.channels, recording.duration_ms),
+        (Some(2), Some(4_250))
+    );
+    assert_eq!(
+        recording.url.unwrap().expose(),
+        "https://s3.example/r.wav?signature=x"
+    );
+    // It may name neither itself nor the call but by its leg.
+    let mut less = saved;
+    less["recording_id"] = Value::Null;
+    less["call_control_id"] = Value::Null;
+    let told = read(&less);
+    assert_eq!(
+        told.call_id.as_str(),
+        "428c31b6-7af4-4bcb-b7f5-5013ef9657c1"
+    );
+    let began = Timestamp::parse_rfc3339("2026-09-21T14:26:40.500Z")
+        .unwrap()
+        .millis();
+    let made = format!("leg:428c31b6-7af4-4bcb-b7f5-5013ef9657c1:{began}");
+    assert_eq!(told.recording.unwrap().id, made);
+}

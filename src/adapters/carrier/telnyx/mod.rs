@@ -181,13 +181,18 @@ impl Telnyx {
             authorization: Some(authorization.clone()),
             system_roots: tuning.system_roots.unwrap_or(base.scheme() == "https"),
         };
+        // Its links are keys themselves.
+        let links = Purpose {
+            authorization: None,
+            ..purpose(tuning.lookup)
+        };
         let client = |total| client::build(&purpose(total)).map_err(BuildError::Client);
         let scrub = Scrub::new([config.api_key.clone()]);
         let mut calls = base.clone();
         push(&mut calls, &["calls"]);
         Ok(Self {
             dialer: client(tuning.dial)?,
-            fetcher: Fetcher::new(purpose(tuning.lookup), base.clone(), scrub.clone())
+            fetcher: Fetcher::new(links, base.clone(), scrub.clone())
                 .map_err(BuildError::Client)?,
             api: Api::new(client(tuning.lookup)?, base, scrub.clone()),
             profile: CarrierProfile {

@@ -213,6 +213,36 @@ fn what_is_not_ours_is_forged() {
 }
 
 #[test]
+fn a_recording_is_news_when_it_is_complete() {
+    let told =
+        news("RecordingSid=RE1&RecordingStatus=completed&RecordingDuration=31&RecordingChannels=2");
+    assert_eq!(told.statuses, []);
+    let recording = told.recording.unwrap();
+    assert_eq!((recording.id.as_str(), recording.url), ("RE1", None));
+    assert_eq!(
+        (recording.channels, recording.duration_ms),
+        (Some(2), Some(31_000))
+    );
+    for not_yet in ["in-progress", "absent", "failed"] {
+        let told = news(&format!("RecordingSid=RE1&RecordingStatus={not_yet}"));
+        assert_eq!(
+            (told.recording, told.statuses.len()),
+            (None, 0),
+            "{not_yet}"
+        );
+    }
+    // The end of a recorded call names it, too.
+    let told =
+        news("CallStatus=completed&SequenceNumber=3&RecordingSid=RE2&RecordingUrl=https%3A%2F%2Fx");
+    assert_eq!(told.statuses.len(), 1);
+    assert_eq!(told.recording.unwrap().id, "RE2");
+    assert_eq!(
+        news("CallStatus=ringing&RecordingSid=..%2FRE1").recording,
+        None
+    );
+}
+
+#[test]
 fn genuine_but_strange_bodies_are_unreadable() {
     for body in [
         "AccountSid=AC1&CallStatus=ringing",

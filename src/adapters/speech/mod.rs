@@ -1,0 +1,3 @@
+//! Who writes recordings down.
+
+pub mod google;
