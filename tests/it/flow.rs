@@ -105,6 +105,7 @@ impl Rig {
             keys: CallbackKeys::new(&[CallbackKeys::mint(&[7; 32])]).unwrap(),
             pace: Pace::new(clock, [(id, 1.0)]),
             opt_outs: OptOuts::default(),
+            media: dialfleet_engine::media::MediaRoom::none(),
             dialer: None,
             stopping: CancellationToken::new(),
         });

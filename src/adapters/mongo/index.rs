@@ -118,7 +118,7 @@ const fn unique(
 }
 
 /// `slot` and `live` are absent when free: `$exists` would also hold nulls, so it is not used there.
-const INDEXES: [Index; 24] = [
+const INDEXES: [Index; 28] = [
     unique(ATTEMPTS, U1, &[("lead", 1), ("n", 1)], Holds::All),
     unique(
         ATTEMPTS,

@@ -93,6 +93,9 @@ mod tests {
             | Todo::HandOff { .. }
             | Todo::HangUp { .. }
             | Todo::Perform { .. }
+            | Todo::Hear { .. }
+            | Todo::Judge
+            | Todo::OptOut
             | Todo::TakeBack => None,
         });
         todo.collect()
