@@ -7,6 +7,7 @@ pub(crate) mod dnc;
 pub(crate) mod import;
 pub(crate) mod lead;
 pub(crate) mod recording;
+pub(crate) mod stream;
 pub(crate) mod worker;
 
 use dialfleet_domain::campaign::Campaign;
