@@ -336,7 +336,7 @@ impl Lane {
         }
         let there = now.as_secs_f64() * 1_000.0 + self.offset;
         // One that the call can be ready for.
-        let ready = there + self.prepared_in.min(AHEAD.1).as_secs_f64() * 1_000.0;
+        let ready = there + self.prepared_in.as_secs_f64() * 1_000.0;
         let mut k = ((ready / self.step).ceil() as u64).max(self.last + 1);
         let total = u64::from(self.total);
         let seat_of = |k: u64| u32::try_from(k % total).unwrap_or(u32::MAX);
@@ -362,8 +362,11 @@ impl Lane {
             .clamp(AHEAD.0, AHEAD.1)
     }
 
-    /// A call took so long from its token to its request.
+    /// A call took so long from its token to its request. What took longer than can be made up for (this
+    /// process was frozen) counts as that: no moment that a call can be ready for may lie further ahead
+    /// than tokens are taken.
     fn prepared(&mut self, took: Duration) {
+        let took = took.min(AHEAD.1.div_f64(AHEAD_OF_MEAN));
         self.prepared_in = self.prepared_in.mul_f64(1.0 - NEW_SHARE) + took.mul_f64(NEW_SHARE);
     }
 

@@ -163,6 +163,20 @@ async fn with_a_slow_store_tokens_are_taken_earlier() {
     );
 }
 
+#[tokio::test]
+async fn a_process_that_was_frozen_goes_on() {
+    let clock = Hand::new();
+    let pace = pace(1.0, &clock);
+    pace.give_seats([0], START + Duration::from_secs(10_000), 0.0);
+    for _ in 0..20 {
+        let token = token(&pace, &clock).await;
+        clock.sleep(Duration::from_secs(40)).await;
+        let began = clock.uptime();
+        let used = pace.on_time(token, Duration::from_secs(3)).await;
+        assert!(used.is_ok(), "{:?}", clock.uptime() - began);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
