@@ -10,7 +10,7 @@ use dialfleet_adapters::amqp::{AmqpConfig, AmqpQueue};
 use dialfleet_adapters::carrier::sanspbx::SansPbx;
 use dialfleet_adapters::carrier::telnyx::Telnyx;
 use dialfleet_adapters::carrier::twilio::Twilio;
-use dialfleet_adapters::local::LocalQueue;
+use dialfleet_adapters::local::{FileSpool, LocalQueue};
 use dialfleet_adapters::mongo::MongoStore;
 use dialfleet_adapters::sqlite::SqliteStore;
 use dialfleet_adapters::system::{SystemClock, SystemEntropy};
@@ -104,7 +104,12 @@ pub(crate) async fn boot(
         metrics: Metrics::new(),
         settings,
         keys,
-        opt_outs: dialfleet_engine::opt_out::OptOuts::default(),
+        opt_outs: match &part.keep {
+            Keep::Embedded(Some(folder)) => {
+                dialfleet_engine::opt_out::OptOuts::with(Arc::new(FileSpool::new(folder)))
+            }
+            Keep::Embedded(None) | Keep::Services => dialfleet_engine::opt_out::OptOuts::default(),
+        },
         dialer,
         stopping: shutdown.stopping(),
     };

@@ -4,19 +4,22 @@
 //! * this file: the language, as it is written and stored; [`read`]: errors that say where;
 //! * [`check`]: what the types cannot hold; [`text`]: templates and SSML; [`program`]: the tree as a
 //!   flat list of instructions, so that where a call stands is one number;
-//! * [`session`]: the interpreter, pure: an input in, [`action`]s out;
+//! * [`script`]: a flow for one lead; [`session`]: the interpreter, pure: an input in, [`action`]s out;
 //! * [`sentence`]: what a call says by itself; [`ready`]: flows to begin with.
 //!
 //! Deliberately absent: loops and jumps. Every flow ends, whatever is pressed.
 
 pub mod action;
 pub mod check;
+mod check_ask;
 pub mod program;
 pub mod read;
 pub mod ready;
+pub mod script;
 pub mod sentence;
 pub mod session;
 pub mod text;
+pub mod turn;
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +32,9 @@ use serde::{Deserialize, Serialize};
 pub use action::{Action, Codec, Input, Keys, Target};
 pub use check::Fault;
 pub use program::Program;
-pub use session::{Grain, Script, Session, Then, Turn};
+pub use script::{Grain, Script};
+pub use session::Session;
+pub use turn::{Then, Turn};
 
 /// Steps a flow may have at most, all blocks together.
 pub const MAX_STEPS: usize = 100;

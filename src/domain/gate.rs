@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::campaign::{Campaign, CampaignState};
-use crate::flow::session::Lacking;
+use crate::flow::script::Lacking;
 use crate::flow::{Flow, Grain, Program, Script};
 use crate::lead::Lead;
 use crate::schedule::Opening;

@@ -108,10 +108,7 @@ async fn failed(
     question: &Question,
 ) -> Page {
     fleet.metrics.flow("failed");
-    let pressed = match question.input {
-        Input::Keys { keys } => keys.as_str().to_owned(),
-        _ => String::new(),
-    };
+    let pressed = question.input.keys().map_or("", |keys| keys.as_str());
     let opts_out = !pressed.is_empty() && pressed.chars().all(|key| place.opt_out.contains(key));
     let sentence = match (&question.to, opts_out) {
         (Some(phone), true) => {

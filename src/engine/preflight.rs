@@ -2,7 +2,7 @@
 //! flow asks for, a lead that lacks what the flow says.
 
 use dialfleet_domain::campaign::Campaign;
-use dialfleet_domain::flow::session::Lacking;
+use dialfleet_domain::flow::script::Lacking;
 use dialfleet_domain::gate::lacking;
 use dialfleet_domain::id::CarrierId;
 use dialfleet_domain::lead::LeadState;

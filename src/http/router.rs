@@ -19,7 +19,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 use tracing::{Instrument, Span};
 
-use crate::api::{call, campaign, carrier, dnc, import, lead, worker};
+use crate::api::{call, campaign, carrier, dnc, import, lead, stream, worker};
 use crate::auth::require_key;
 use crate::error::{ApiError, render};
 use crate::extract::{NoParams, OptionalJson, Params};
@@ -54,6 +54,7 @@ GET              /v1/calls                    ?campaign= &lead= &live=
 GET              /v1/calls/{id}
      POST        /v1/dnc
 GET  DELETE      /v1/dnc/{phone}
+     POST        /v1/streams/verify
 GET              /v1/workers
 GET              /v1/carriers
 GET              /v1/carriers/explain         ?to= &campaign= &without=
@@ -95,6 +96,7 @@ fn v1(state: &ApiState) -> Router<ApiState> {
         .route("/calls/{id}", get(call::show))
         .route("/dnc", post(dnc::add))
         .route("/dnc/{phone}", get(dnc::show).delete(dnc::remove))
+        .route("/streams/verify", post(stream::verify))
         .route("/workers", get(worker::list))
         .route("/carriers", get(carrier::list))
         .route("/carriers/explain", get(carrier::explain));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use dialfleet_domain::call::Attempt;
 use dialfleet_domain::campaign::Campaign;
+use dialfleet_domain::flow::Flow;
 use dialfleet_domain::import::{Import, RowError};
 use dialfleet_domain::lead::Lead;
 use dialfleet_engine::message::{CallEventMessage, Control, FillSlot, LeadBatch, Payload};
@@ -24,6 +25,7 @@ pub fn all() -> Vec<(String, String)> {
         schema::<FillSlot>(&message(FillSlot::KIND)),
         schema::<CallEventMessage>(&message(CallEventMessage::KIND)),
         schema::<Control>(&message(Control::KIND)),
+        schema::<Flow>("flow.v1.json"),
         schema::<NewCampaign>("api/new_campaign.json"),
         schema::<Campaign>("mongo/campaigns.json"),
         schema::<Lead>("mongo/leads.json"),

@@ -22,7 +22,7 @@ pub(crate) enum CampaignCommand {
     /// Show a campaign: state, counts, slots
     Show(OneArgs),
     /// Start dialing
-    Start(OneArgs),
+    Start(StartArgs),
     /// No new calls; live calls finish
     Pause(OneArgs),
     /// Go on after a pause
@@ -46,8 +46,21 @@ pub(crate) struct CreateArgs {
     /// Concurrent calls at most (overrides the file's)
     #[arg(long)]
     concurrency: Option<u32>,
+    /// What is said: a name of `dialfleet flows list`, or a file (overrides the campaign file's)
+    #[arg(long)]
+    flow: Option<String>,
     #[command(flatten)]
     server: Server,
+}
+
+/// What to start.
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    #[command(flatten)]
+    one: OneArgs,
+    /// Also if leads lack what the flow says; they are left out
+    #[arg(long)]
+    skip_incomplete: bool,
 }
 
 /// Which campaign.
@@ -119,7 +132,14 @@ pub(crate) async fn run(command: CampaignCommand) -> Done {
             show(args.server.output, &value);
             Ok(ExitCode::SUCCESS)
         }
-        CampaignCommand::Start(args) => order(args, "start").await,
+        CampaignCommand::Start(args) => {
+            let body = if args.skip_incomplete {
+                Body::Json(json!({ "skip_incomplete": true }))
+            } else {
+                Body::Empty
+            };
+            give(args.one, "start", body).await
+        }
         CampaignCommand::Pause(args) => order(args, "pause").await,
         CampaignCommand::Resume(args) => order(args, "resume").await,
         CampaignCommand::Drain(args) => order(args, "drain").await,
@@ -159,6 +179,9 @@ async fn create(args: CreateArgs) -> Done {
     }
     if let Some(concurrency) = args.concurrency {
         new["concurrency"] = Value::from(concurrency);
+    }
+    if let Some(flow) = args.flow {
+        new["flow"] = super::flows::chosen(&flow).await?;
     }
     if new["name"].is_null() {
         anyhow::bail!("a campaign needs a name: --name, or `name` in the file");
@@ -207,8 +230,12 @@ fn as_json(value: toml::Value) -> Value {
 }
 
 async fn order(args: OneArgs, verb: &str) -> Done {
+    give(args, verb, Body::Empty).await
+}
+
+async fn give(args: OneArgs, verb: &str, body: Body) -> Done {
     let path = format!("/campaigns/{}/{verb}", segment(&args.id));
-    let value = call(&args.server, Method::POST, &path, Body::Empty).await?;
+    let value = call(&args.server, Method::POST, &path, body).await?;
     show(args.server.output, &value);
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ mod campaign;
 mod carriers;
 mod client;
 mod dnc;
+mod flows;
 mod lists;
 mod table;
 
@@ -48,6 +49,9 @@ enum Command {
     /// Make, start and watch campaigns on a running Dialfleet
     #[command(subcommand)]
     Campaign(campaign::CampaignCommand),
+    /// What is said on a call: flows to begin with, and a check of your own
+    #[command(subcommand)]
+    Flows(flows::FlowsCommand),
     /// Bring leads in, and look at them
     #[command(subcommand)]
     Leads(lists::LeadsCommand),
@@ -111,6 +115,7 @@ impl Cli {
     pub(crate) async fn run(self) -> ExitCode {
         match self.command {
             Command::Campaign(command) => client::exit(campaign::run(command).await),
+            Command::Flows(command) => client::exit(flows::run(command).await),
             Command::Leads(command) => client::exit(lists::leads(command).await),
             Command::Imports(command) => client::exit(lists::imports(command).await),
             Command::Calls(command) => client::exit(lists::calls(command).await),
@@ -166,6 +171,7 @@ impl Command {
             Self::Doctor => doctor::run(&config).await,
             // Client commands never come here: `Cli::run` takes them.
             Self::Campaign(_)
+            | Self::Flows(_)
             | Self::Leads(_)
             | Self::Imports(_)
             | Self::Calls(_)

@@ -10,6 +10,7 @@
 
 mod backlog;
 mod consumer;
+mod spool;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +26,7 @@ use crate::sqlite::{Entry, SqliteStore};
 use backlog::{Item, State};
 pub use backlog::{MAX_BYTES, MAX_MESSAGES};
 use consumer::{Listener, Subscription};
+pub use spool::FileSpool;
 
 /// Control messages a slow listener may be behind before it is told to forget its caches.
 pub const CONTROL_DEPTH: usize = 1_024;

@@ -366,13 +366,16 @@ impl Attempt {
     /// The end, in one place: the slot and the phone become free and the outcome is fixed.
     fn settle(&mut self, event: &CallEvent, now: Timestamp) {
         self.outcome = Some(match event {
-            CallEvent::Ended { ending, .. } => match Outcome::of(*ending, self.party) {
+            CallEvent::Ended { ending, .. } => {
+                let outcome = Outcome::of(*ending, self.party);
                 // A person found late was not left a message, whatever was played.
-                Outcome::MachineHangup | Outcome::Answered if self.left_message() => {
+                let machine = matches!(outcome, Outcome::MachineHangup | Outcome::Answered);
+                if machine && self.left_message() {
                     Outcome::VoicemailLeft
+                } else {
+                    outcome
                 }
-                outcome => outcome,
-            },
+            }
             CallEvent::Refused { why, .. } => why.class.outcome(),
             CallEvent::Withdrawn(_) => Outcome::Withdrawn,
             CallEvent::CooledOff => Outcome::NotPlaced,

@@ -246,3 +246,15 @@ pub enum Input {
         written: bool,
     },
 }
+
+impl Input {
+    /// The keys, if it is about keys.
+    #[must_use]
+    pub const fn keys(&self) -> Option<&Keys> {
+        if let Self::Keys { keys } = self {
+            Some(keys)
+        } else {
+            None
+        }
+    }
+}

@@ -213,9 +213,12 @@ impl Program {
     /// The longest that its message may take, the wait for the greeting's end included, in seconds.
     #[must_use]
     pub fn longest_message_s(&self) -> u32 {
-        let wait = self.ops.iter().find_map(|op| match op {
-            Op::AwaitGreeting { wait_s } => Some(*wait_s),
-            _ => None,
+        let wait = self.ops.iter().find_map(|op| {
+            if let Op::AwaitGreeting { wait_s } = op {
+                Some(*wait_s)
+            } else {
+                None
+            }
         });
         self.message_s + wait.unwrap_or(0)
     }
@@ -268,96 +271,13 @@ impl Compiler<'_> {
                 let sounds = self.prompt(std::slice::from_ref(step));
                 self.ops.extend(sounds.into_iter().map(Op::Sound));
             }
-            Step::Gather {
-                set,
-                prompt,
-                max_digits,
-                min_digits,
-                finish_on,
-                timeout_s,
-                tries,
-                no_input,
-            } => {
-                let at = self.ops.len();
-                self.ops.push(Op::Hangup);
-                let none = self.here();
-                self.block(no_input);
-                let then = self.here();
-                self.ops[at] = Op::Gather {
-                    prompt: self.prompt(prompt),
-                    set: set.clone(),
-                    max: *max_digits,
-                    min: *min_digits,
-                    finish_on: finish_on.chars().next(),
-                    timeout_s: *timeout_s,
-                    tries: *tries,
-                    options: None,
-                    opt_out: Vec::new(),
-                    then,
-                    none,
-                };
-            }
-            Step::Menu {
-                prompt,
-                options,
-                set,
-                timeout_s,
-                tries,
-                no_input,
-            } => {
-                let at = self.ops.len();
-                self.ops.push(Op::Hangup);
-                let mut ends = Vec::new();
-                let mut ways = BTreeMap::new();
-                for (key, steps) in options {
-                    ways.insert(key.clone(), self.arm(steps, &mut ends));
-                }
-                let none = self.here();
-                self.block(no_input);
-                let then = self.aim(&ends);
-                let leaves = |(key, steps): (&String, &Vec<Step>)| {
-                    matches!(steps.first(), Some(Step::OptOut { .. }))
-                        .then(|| key.chars().next())?
-                };
-                self.ops[at] = Op::Gather {
-                    prompt: self.prompt(prompt),
-                    set: set.clone(),
-                    max: 1,
-                    min: 1,
-                    finish_on: None,
-                    timeout_s: *timeout_s,
-                    tries: *tries,
-                    opt_out: options.iter().filter_map(leaves).collect(),
-                    options: Some(ways),
-                    then,
-                    none,
-                };
-            }
+            Step::Gather { .. } => self.gather(step),
+            Step::Menu { .. } => self.menu(step),
             Step::Set { var, value } => self.ops.push(Op::Set {
                 var: var.clone(),
                 value: value.clone(),
             }),
-            Step::Branch {
-                on,
-                cases,
-                otherwise,
-            } => {
-                let at = self.ops.len();
-                self.ops.push(Op::Hangup);
-                let mut ends = Vec::new();
-                let mut ways = BTreeMap::new();
-                for (value, steps) in cases {
-                    ways.insert(value.trim().to_lowercase(), self.arm(steps, &mut ends));
-                }
-                let other = self.here();
-                self.block(otherwise);
-                self.aim(&ends);
-                self.ops[at] = Op::Branch {
-                    on: on.clone(),
-                    cases: ways,
-                    otherwise: other,
-                };
-            }
+            Step::Branch { .. } => self.branch(step),
             Step::Record { on } => self.ops.push(Op::Record { on: *on }),
             Step::Stream { url, codec, params } => self.ops.push(Op::Stream {
                 url: url.clone(),
@@ -390,6 +310,106 @@ impl Compiler<'_> {
             }
             Step::Hangup => self.ops.push(Op::Hangup),
         }
+    }
+
+    fn gather(&mut self, step: &Step) {
+        let Step::Gather {
+            set,
+            prompt,
+            max_digits,
+            min_digits,
+            finish_on,
+            timeout_s,
+            tries,
+            no_input,
+        } = step
+        else {
+            return;
+        };
+        let at = self.ops.len();
+        self.ops.push(Op::Hangup);
+        let none = self.here();
+        self.block(no_input);
+        let then = self.here();
+        self.ops[at] = Op::Gather {
+            prompt: self.prompt(prompt),
+            set: set.clone(),
+            max: *max_digits,
+            min: *min_digits,
+            finish_on: finish_on.chars().next(),
+            timeout_s: *timeout_s,
+            tries: *tries,
+            options: None,
+            opt_out: Vec::new(),
+            then,
+            none,
+        };
+    }
+
+    fn menu(&mut self, step: &Step) {
+        let Step::Menu {
+            prompt,
+            options,
+            set,
+            timeout_s,
+            tries,
+            no_input,
+        } = step
+        else {
+            return;
+        };
+        let at = self.ops.len();
+        self.ops.push(Op::Hangup);
+        let mut ends = Vec::new();
+        let mut ways = BTreeMap::new();
+        for (key, steps) in options {
+            ways.insert(key.clone(), self.arm(steps, &mut ends));
+        }
+        let none = self.here();
+        self.block(no_input);
+        let then = self.aim(&ends);
+        let leaves = |(key, steps): (&String, &Vec<Step>)| {
+            matches!(steps.first(), Some(Step::OptOut { .. })).then(|| key.chars().next())?
+        };
+        self.ops[at] = Op::Gather {
+            prompt: self.prompt(prompt),
+            set: set.clone(),
+            max: 1,
+            min: 1,
+            finish_on: None,
+            timeout_s: *timeout_s,
+            tries: *tries,
+            opt_out: options.iter().filter_map(leaves).collect(),
+            options: Some(ways),
+            then,
+            none,
+        };
+    }
+
+    fn branch(&mut self, step: &Step) {
+        let Step::Branch {
+            on,
+            cases,
+            otherwise,
+        } = step
+        else {
+            return;
+        };
+        let at = self.ops.len();
+        self.ops.push(Op::Hangup);
+        let mut ends = Vec::new();
+        let mut ways = BTreeMap::new();
+        for (value, steps) in cases {
+            ways.insert(value.trim().to_lowercase(), self.arm(steps, &mut ends));
+        }
+        let other = self.here();
+        self.block(otherwise);
+        self.aim(&ends);
+        self.ops[at] = Op::Branch {
+            on: on.clone(),
+            cases: ways,
+            otherwise: other,
+        };
     }
 
     fn prompt(&self, steps: &[Step]) -> Vec<Sound> {

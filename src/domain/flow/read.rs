@@ -133,10 +133,12 @@ fn without_blocks(fields: &Map<String, Value>) -> Value {
             BLOCKS.contains(&name.as_str()),
             MAPS.contains(&name.as_str()),
         );
-        match value {
-            Value::Array(steps) if block || name == "steps" => steps.clear(),
-            Value::Object(blocks) if map => blocks.clear(),
-            _ => {}
+        if let Value::Array(steps) = value {
+            if block || name == "steps" {
+                steps.clear();
+            }
+        } else if let (Value::Object(blocks), true) = (value, map) {
+            blocks.clear();
         }
     }
     Value::Object(fields)

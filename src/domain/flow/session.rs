@@ -6,38 +6,17 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::action::{Action, Input, MAX_SAID, Saying, Target};
-use super::program::{Op, Pc, Program, Sound};
+use super::action::{Action, Input};
+use super::program::{Op, Pc, Program};
+use super::script::{Grain, Script, Words, cut};
 use super::sentence::Sentence;
-use super::text::{self, check_ssml, name_of, render};
-use super::{ShownNumber, text::is_template};
+use super::turn::{Then, Turn, said};
 use crate::call::Party;
-use crate::phone::E164;
 
 /// Instructions that a call may take; a flow that was checked takes far fewer.
 const MAX_RUN: u32 = 2_000;
 /// Bytes of one variable's value, and of all that a call sets.
 const MAX_VALUE: usize = 500;
-
-/// How a carrier takes what it is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grain {
-    /// All that can be done until something must be heard.
-    Document,
-    /// One thing at a time (after those that take no time).
-    Command,
-}
-
-/// What an interpreter works with besides the session.
-#[derive(Debug, Clone)]
-pub struct Script {
-    /// The flow.
-    pub program: Program,
-    /// The lead's variables, under the names that templates use.
-    pub values: BTreeMap<String, String>,
-    /// How the carrier takes it.
-    pub grain: Grain,
-}
 
 /// Where a call stands. Stored with its attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -100,28 +79,6 @@ enum Wait {
     OptOut,
     /// Nothing more: the call ends.
     Over,
-}
-
-/// What follows an input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Turn {
-    /// To be done, in order.
-    pub actions: Vec<Action>,
-    /// And then.
-    pub then: Then,
-    /// Why the call is ended with an apology, if it is: a sentence for the log.
-    pub failed: Option<String>,
-}
-
-/// What comes after a turn's actions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// The next input.
-    Ask,
-    /// First the do-not-call entry must be written: [`Input::OptedOut`].
-    OptOut,
-    /// The end of the call.
-    End,
 }
 
 impl Session {
@@ -187,29 +144,16 @@ impl Session {
     }
 }
 
-impl Turn {
-    /// The end of a call on which something failed.
-    #[must_use]
-    pub fn apology(language: Option<&str>, why: String) -> Self {
-        Self {
-            actions: vec![said(Sentence::Apology, language), Action::Hangup],
-            then: Then::End,
-            failed: Some(why),
+impl Point {
+    fn words<'a>(&'a self, script: &'a Script) -> Words<'a> {
+        Words {
+            script,
+            vars: &self.vars,
+            digits: self.digits.as_deref(),
+            party: self.party,
         }
     }
-}
 
-fn said(sentence: Sentence, language: Option<&str>) -> Action {
-    let (words, tag) = sentence.said(language);
-    Action::Say(Saying {
-        text: words.to_owned(),
-        language: Some(tag),
-        voice: None,
-        ssml: false,
-    })
-}
-
-impl Point {
     fn in_voicemail(&self, program: &Program) -> bool {
         let inside = |(from, to): (Pc, Pc)| (from..to).contains(&self.pc);
         program.voicemail.is_some_and(inside)
@@ -277,31 +221,29 @@ impl Point {
                 }
             }
             Wait::Keys => {
-                let keys = match input {
-                    Input::Keys { keys } => keys.as_str().to_owned(),
-                    _ => String::new(),
-                };
+                let keys = input.keys().map_or("", |keys| keys.as_str()).to_owned();
                 self.answered(script, keys);
             }
             Wait::Transfer => {
                 if let Op::Transfer { failed, then, .. } = script.program.op(self.pc) {
-                    let connected = match input {
-                        Input::Transferred { connected } => connected,
-                        _ => input == Input::Done,
-                    };
+                    let over = Input::Transferred { connected: true };
+                    let connected = input == over || input == Input::Done;
                     self.pc = if connected { *then } else { *failed };
                 }
             }
             Wait::OptOut => {
                 let written = input == Input::OptedOut { written: true };
-                let say = match script.program.op(self.pc) {
-                    Op::OptOut { say } => say.clone(),
-                    _ => None,
+                let say = if let Op::OptOut { say } = script.program.op(self.pc) {
+                    say.clone()
+                } else {
+                    None
                 };
                 self.pc = self.pc.saturating_add(1);
                 let language = script.program.language.as_deref();
                 actions.push(match say {
-                    Some(text) if written => self.spoken(script, &text, language, None, false)?,
+                    Some(text) if written => {
+                        self.words(script).spoken(&text, language, None, false)?
+                    }
                     _ if written => said(Sentence::OptedOut, language),
                     _ => said(Sentence::NotYetOptedOut, language),
                 });
@@ -371,13 +313,13 @@ impl Point {
             };
             let then = match op {
                 Op::Sound(sound) => {
-                    actions.push(self.sounded(script, sound)?);
+                    actions.push(self.words(script).sounded(sound)?);
                     self.pc += 1;
                     (script.grain == Grain::Command).then_some(Wait::Step)
                 }
                 Op::Gather { .. } => Some(self.ask(script, op, actions)?),
                 Op::Set { var, value } => {
-                    let value = self.fill(script, value, false)?;
+                    let value = self.words(script).fill(value, false)?;
                     self.vars.insert(var.clone(), cut(&value, MAX_VALUE));
                     self.pc += 1;
                     None
@@ -387,7 +329,7 @@ impl Point {
                     cases,
                     otherwise,
                 } => {
-                    let value = self.fill(script, on, false)?.trim().to_lowercase();
+                    let value = self.words(script).fill(on, false)?.trim().to_lowercase();
                     self.go(cases.get(&value).copied().unwrap_or(*otherwise));
                     None
                 }
@@ -396,40 +338,8 @@ impl Point {
                     self.pc += 1;
                     None
                 }
-                Op::Stream { url, codec, params } => {
-                    let filled = |(name, value): (&String, &String)| {
-                        let value = self.fill(script, value, false)?;
-                        Ok((name.clone(), cut(&value, MAX_VALUE)))
-                    };
-                    actions.push(Action::Stream {
-                        url: url.clone(),
-                        codec: *codec,
-                        params: params.iter().map(filled).collect::<Result<_, String>>()?,
-                    });
-                    self.pc += 1;
-                    Some(Wait::Step)
-                }
-                Op::Transfer {
-                    to,
-                    caller_id,
-                    timeout_s,
-                    failed,
-                    ..
-                } => match self.target(script, to, caller_id) {
-                    Ok((to, caller_id)) => {
-                        actions.push(Action::Transfer {
-                            to,
-                            caller_id,
-                            timeout_s: *timeout_s,
-                        });
-                        Some(Wait::Transfer)
-                    }
-                    Err(why) if why.is_empty() => {
-                        self.go(*failed);
-                        None
-                    }
-                    Err(why) => return Err(why),
-                },
+                Op::Stream { .. } => Some(self.connect(script, op, actions)?),
+                Op::Transfer { .. } => self.transfer(script, op, actions)?,
                 Op::OptOut { .. } => Some(Wait::OptOut),
                 Op::AwaitGreeting { wait_s } => {
                     self.pc += 1;
@@ -468,6 +378,58 @@ impl Point {
         }
     }
 
+    fn connect(
+        &mut self,
+        script: &Script,
+        op: &Op,
+        actions: &mut Vec<Action>,
+    ) -> Result<Wait, String> {
+        let Op::Stream { url, codec, params } = op else {
+            return Ok(Wait::Over);
+        };
+        let words = self.words(script);
+        let filled = |(name, value): (&String, &String)| {
+            let value = words.fill(value, false)?;
+            Ok((name.clone(), cut(&value, MAX_VALUE)))
+        };
+        actions.push(Action::Stream {
+            url: url.clone(),
+            codec: *codec,
+            params: params.iter().map(filled).collect::<Result<_, String>>()?,
+        });
+        self.pc += 1;
+        Ok(Wait::Step)
+    }
+
+    /// `None`: there is nobody to connect to, which the flow provides for.
+    fn transfer(
+        &mut self,
+        script: &Script,
+        op: &Op,
+        actions: &mut Vec<Action>,
+    ) -> Result<Option<Wait>, String> {
+        let Op::Transfer {
+            to,
+            caller_id,
+            timeout_s,
+            failed,
+            ..
+        } = op
+        else {
+            return Ok(Some(Wait::Over));
+        };
+        let Some((to, caller_id)) = self.words(script).target(to, caller_id)? else {
+            self.go(*failed);
+            return Ok(None);
+        };
+        actions.push(Action::Transfer {
+            to,
+            caller_id,
+            timeout_s: *timeout_s,
+        });
+        Ok(Some(Wait::Transfer))
+    }
+
     /// Asks for keys; for a carrier that is told one thing at a time, the prompt but its last part is
     /// heard before.
     fn ask(&mut self, script: &Script, op: &Op, actions: &mut Vec<Action>) -> Result<Wait, String> {
@@ -484,14 +446,14 @@ impl Point {
         };
         let heard = usize::from(self.prompted);
         if script.grain == Grain::Command && heard + 1 < prompt.len() {
-            actions.push(self.sounded(script, &prompt[heard])?);
+            actions.push(self.words(script).sounded(&prompt[heard])?);
             self.prompted += 1;
             return Ok(Wait::Step);
         }
         let rest = prompt.get(heard..).unwrap_or_default();
         let rest: Result<Vec<Action>, String> = rest
             .iter()
-            .map(|sound| self.sounded(script, sound))
+            .map(|sound| self.words(script).sounded(sound))
             .collect();
         actions.push(Action::Gather {
             prompt: rest?,
@@ -503,171 +465,6 @@ impl Point {
         self.prompted = 0;
         Ok(Wait::Keys)
     }
-
-    fn sounded(&self, script: &Script, sound: &Sound) -> Result<Action, String> {
-        match sound {
-            Sound::Say {
-                text,
-                language,
-                voice,
-                ssml,
-            } => self.spoken(script, text, language.as_deref(), voice.as_deref(), *ssml),
-            Sound::Play { url } => Ok(Action::Play {
-                url: self.address(script, url)?,
-            }),
-            Sound::Pause { seconds } => Ok(Action::Pause { seconds: *seconds }),
-        }
-    }
-
-    fn address(&self, script: &Script, url: &str) -> Result<String, String> {
-        let url = self.fill(script, url, false)?;
-        if super::check::is_web_address(&url, "https") {
-            Ok(url)
-        } else {
-            Err("a variable makes the address of a recording unusable".to_owned())
-        }
-    }
-
-    fn spoken(
-        &self,
-        script: &Script,
-        text: &str,
-        language: Option<&str>,
-        voice: Option<&str>,
-        ssml: bool,
-    ) -> Result<Action, String> {
-        let mut text = self.fill(script, text, ssml)?;
-        if ssml {
-            check_ssml(&text)?;
-            if text.chars().count() > MAX_SAID {
-                return Err("a sentence is too long with its variables".to_owned());
-            }
-        } else {
-            text = text.chars().take(MAX_SAID).collect();
-        }
-        Ok(Action::Say(Saying {
-            text,
-            language: language.map(str::to_owned),
-            voice: voice.map(str::to_owned),
-            ssml,
-        }))
-    }
-
-    /// An empty reason: there is nobody to connect to, which the flow provides for.
-    fn target(
-        &self,
-        script: &Script,
-        to: &Target,
-        caller_id: &ShownNumber,
-    ) -> Result<(Target, Option<E164>), String> {
-        let address = self.fill(script, to.address(), false)?;
-        let to = to.with(address.trim().to_owned()).ok_or_else(String::new)?;
-        let number = |text: &str| E164::parse(text, None).ok();
-        let caller_id = match caller_id {
-            ShownNumber::Ours => None,
-            ShownNumber::Theirs => script.values.get("phone").and_then(|p| number(p)),
-            ShownNumber::Number(text) => number(text),
-        };
-        Ok((to, caller_id))
-    }
-
-    fn fill(&self, script: &Script, text: &str, ssml: bool) -> Result<String, String> {
-        if !is_template(text) {
-            return Ok(text.to_owned());
-        }
-        let mut values = script.values.clone();
-        for name in &script.program.assigned {
-            values.insert(name.clone(), String::new());
-        }
-        values.extend(self.vars.clone());
-        values.insert("digits".to_owned(), self.digits.clone().unwrap_or_default());
-        let party = self.party.map_or("unknown", Party::name);
-        values.insert("party".to_owned(), party.to_owned());
-        render(text, ssml, &values)
-    }
-}
-
-impl Script {
-    /// For a lead with these variables.
-    #[must_use]
-    pub fn new(
-        program: Program,
-        vars: &BTreeMap<String, String>,
-        phone: &E164,
-        grain: Grain,
-    ) -> Self {
-        let mut values = program.defaults.clone();
-        for (column, value) in vars {
-            let name = name_of(column);
-            // Of two columns with one name, the one that is written so.
-            let exact = name == *column || !vars.contains_key(&name);
-            if exact && !value.trim().is_empty() {
-                values.insert(name, value.clone());
-            }
-        }
-        values.insert("phone".to_owned(), phone.as_str().to_owned());
-        Self {
-            program,
-            values,
-            grain,
-        }
-    }
-
-    /// Whether every sentence can be said to this lead, whatever is pressed.
-    ///
-    /// # Errors
-    /// What it lacks.
-    pub fn check(&self, flow: &super::Flow) -> Result<(), Lacking> {
-        let assigned = &self.program.assigned;
-        let known = |name: &String| {
-            self.values.contains_key(name)
-                || assigned.contains(name)
-                || matches!(name.as_str(), "digits" | "party")
-        };
-        for template in flow.templates() {
-            let names = text::names(template).map_err(Lacking::Unusable)?;
-            if let Some(name) = names.into_iter().find(|name| !known(name)) {
-                return Err(Lacking::Variable(name));
-            }
-        }
-        let point = Point::default();
-        for op in &self.program.ops {
-            let sounds = match op {
-                Op::Sound(sound) => std::slice::from_ref(sound),
-                Op::Gather { prompt, .. } => prompt.as_slice(),
-                Op::Set { .. }
-                | Op::Branch { .. }
-                | Op::Record { .. }
-                | Op::Stream { .. }
-                | Op::Transfer { .. }
-                | Op::OptOut { .. }
-                | Op::AwaitGreeting { .. }
-                | Op::MessageLeft
-                | Op::Jump(_)
-                | Op::Hangup => &[],
-            };
-            for sound in sounds {
-                point.sounded(self, sound).map_err(Lacking::Unusable)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Why a lead cannot be called with a flow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lacking {
-    /// It has no such variable, or an empty one, and the flow has no default for it.
-    Variable(String),
-    /// Its variables make something unusable: a sentence.
-    Unusable(String),
-}
-
-fn cut(text: &str, bytes: usize) -> String {
-    let end = (0..=bytes.min(text.len()))
-        .rev()
-        .find(|i| text.is_char_boundary(*i));
-    text[..end.unwrap_or(0)].to_owned()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

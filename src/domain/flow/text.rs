@@ -169,18 +169,16 @@ pub fn render(text: &str, ssml: bool, values: &BTreeMap<String, String>) -> Resu
 }
 
 fn sentence(error: &Error) -> String {
-    match error.kind() {
-        ErrorKind::UndefinedError => "a variable is missing".to_owned(),
-        ErrorKind::OutOfFuel => "the template is too much work".to_owned(),
-        ErrorKind::UnknownFilter => format!("there are only the filters {}", FILTERS.join(", ")),
-        ErrorKind::UnknownTest | ErrorKind::UnknownFunction | ErrorKind::UnknownMethod => {
-            "a template has no tests or functions; give what may be missing a value in `defaults`"
-                .to_owned()
-        }
-        _ => match error.detail() {
-            Some(detail) => format!("the template cannot be read: {detail}"),
-            None => format!("the template cannot be read: {}", error.kind()),
-        },
+    let kind = error.kind();
+    if kind == ErrorKind::UndefinedError {
+        return "a variable is missing".to_owned();
+    }
+    if kind == ErrorKind::OutOfFuel {
+        return "the template is too much work".to_owned();
+    }
+    match error.detail() {
+        Some(detail) => format!("the template cannot be read: {detail}"),
+        None => format!("the template cannot be read: {kind}"),
     }
 }
 

@@ -255,7 +255,6 @@ impl CallStatus {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_done(input: &Input) -> bool {
     *input == Input::Done
 }

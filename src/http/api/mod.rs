@@ -6,6 +6,7 @@ pub(crate) mod carrier;
 pub(crate) mod dnc;
 pub(crate) mod import;
 pub(crate) mod lead;
+pub(crate) mod stream;
 pub(crate) mod worker;
 
 use dialfleet_domain::campaign::Campaign;

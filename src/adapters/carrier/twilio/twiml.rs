@@ -106,7 +106,10 @@ fn write(xml: &mut Xml, action: &Action, url: &str) -> io::Result<()> {
         Action::Record { on } => {
             let verb = if *on { "Start" } else { "Stop" };
             xml.create_element(verb).write_inner_content(|xml| {
-                xml.create_element("Recording").write_empty()?;
+                // Only one that has a name can be stopped.
+                xml.create_element("Recording")
+                    .with_attribute(("name", "flow"))
+                    .write_empty()?;
                 Ok(())
             })?;
         }

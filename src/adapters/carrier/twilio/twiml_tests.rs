@@ -55,8 +55,14 @@ fn every_action_has_its_verb() {
             "<Play>https://x.example/a.mp3?b=1&amp;c=2</Play>",
         ),
         (Action::Pause { seconds: 3 }, "<Pause length=\"3\"/>"),
-        (Action::Record { on: true }, "<Start><Recording/></Start>"),
-        (Action::Record { on: false }, "<Stop><Recording/></Stop>"),
+        (
+            Action::Record { on: true },
+            "<Start><Recording name=\"flow\"/></Start>",
+        ),
+        (
+            Action::Record { on: false },
+            "<Stop><Recording name=\"flow\"/></Stop>",
+        ),
         (
             Action::Stream {
                 url: "wss://a.example/x".to_owned(),
