@@ -95,7 +95,8 @@ pub async fn fill_slot(
         channel,
         ..Held::default()
     };
-    let filled = match fill_or_fail(fleet, fill, &mut held).await {
+    // On the heap: many wait side by side, and each is large.
+    let filled = match Box::pin(fill_or_fail(fleet, fill, &mut held)).await {
         Ok(filled) => filled,
         Err(error) => {
             tracing::warn!(%error, campaign = %fill.campaign, slot = fill.slot, "a slot could not be filled");

@@ -156,11 +156,7 @@ impl Metrics {
                 "dialfleet_jobs_total",
                 "Queue messages by role and outcome: done, retry, parked.",
             ),
-            recordings: total(
-                &m,
-                "dialfleet_recordings_total",
-                "What became of recordings: announced, stored, failed, parked, expired, transcribed, not_transcribed.",
-            ),
+            recordings: recordings(&m),
             recording_time: recording_seconds(&m),
             pace_wait: seconds(
                 &m,
@@ -404,6 +400,14 @@ fn seconds(meter: &Meter, name: &'static str, help: &'static str) -> Histogram<f
         .with_description(help)
         .with_boundaries(BUCKETS_S.to_vec())
         .build()
+}
+
+fn recordings(m: &Meter) -> Counter<u64> {
+    total(
+        m,
+        "dialfleet_recordings_total",
+        "What became of recordings: announced, stored, failed, parked, expired, transcribed, not_transcribed.",
+    )
 }
 
 fn recording_seconds(meter: &Meter) -> Histogram<f64> {

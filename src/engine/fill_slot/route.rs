@@ -216,10 +216,10 @@ pub(super) fn again_at(decision: &Decision, now: Timestamp) -> Timestamp {
         // Only their turn did not come.
         return now + soon;
     }
-    let until = |why: &Exclusion| match why {
-        // It ends with any call.
-        Exclusion::NoChannel | Exclusion::NoPace => Some(now + soon),
-        other => other.until(),
+    let until = |why: &Exclusion| {
+        // These end with any call.
+        let any = matches!(why, Exclusion::NoChannel | Exclusion::NoPace);
+        if any { Some(now + soon) } else { why.until() }
     };
     let known = decision.excluded.iter().filter_map(|one| until(&one.why));
     known.min().map_or(now + UNSERVED_AGAIN, |until| {

@@ -400,7 +400,7 @@ fn change(company: &Company, nth: u64) {
         .collect();
     let at = usize::try_from(nth).unwrap_or(0) % workers.len().max(1);
     if let Some((_, process)) = workers.get(at) {
-        if nth % 3 == 0 {
+        if nth.is_multiple_of(3) {
             process.gate.sever();
         } else {
             process.fleet.stopping.cancel();
