@@ -1,3 +1,8 @@
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "lengths of a few hundred kilobytes, on machines that have them"
+)]
+
 use futures_util::TryStreamExt;
 use proptest::prelude::*;
 
