@@ -207,7 +207,7 @@ impl From<OrderError> for ApiError {
                     .into_iter()
                     .map(|fault| FieldError {
                         pointer: format!("/flow{}", fault.pointer),
-                        code: "bad_flow",
+                        code: "bad_value",
                         detail: format!("{} ({})", fault.reason, fault.fix),
                     })
                     .collect(),

@@ -113,7 +113,7 @@ async fn a_wrong_field_is_named() {
         ),
         (
             json!({"name": "a", "flow": {"steps": []}}),
-            "/flow",
+            "/flow/steps",
             "bad_value",
         ),
         (
