@@ -35,7 +35,7 @@ impl Names {
     async fn delete(&self) -> lapin::Result<()> {
         let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
-        for name in ["leads.ingest", "dial", "call.events", "parked"] {
+        for name in ["leads.ingest", "dial", "call.events", "media", "parked"] {
             let name = format!("{}{name}", self.prefix).into();
             channel
                 .queue_delete(name, QueueDeleteOptions::default())

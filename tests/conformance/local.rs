@@ -60,6 +60,7 @@ async fn a_new_queue_finds_what_an_earlier_one_did_not_settle() {
             ("leads.ingest", 1),
             ("dial", 0),
             ("call.events", 2),
+            ("media", 0),
             ("parked", 1)
         ],
         "dial is planned anew"

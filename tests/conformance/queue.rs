@@ -111,7 +111,7 @@ async fn ack_all(deliveries: Vec<Delivery>) {
 }
 
 /// Waits until the depths are as expected; a broker's numbers may lag behind.
-async fn depths_become(queue: &dyn Queue, expected: [(&str, u64); 4]) {
+async fn depths_become(queue: &dyn Queue, expected: [(&str, u64); 5]) {
     let mut last = Vec::new();
     let settled = timeout(BOUND, async {
         loop {
@@ -125,11 +125,12 @@ async fn depths_become(queue: &dyn Queue, expected: [(&str, u64); 4]) {
     assert!(settled.await.is_ok(), "{last:?} never became {expected:?}");
 }
 
-fn depths(ingest: u64, dial: u64, events: u64, parked: u64) -> [(&'static str, u64); 4] {
+fn depths(ingest: u64, dial: u64, events: u64, parked: u64) -> [(&'static str, u64); 5] {
     [
         ("leads.ingest", ingest),
         ("dial", dial),
         ("call.events", events),
+        ("media", 0),
         ("parked", parked),
     ]
 }

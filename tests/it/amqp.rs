@@ -85,7 +85,7 @@ impl Rig {
 
     /// Leaves nothing on a broker that is not ours alone.
     async fn clean(self) {
-        for name in ["leads.ingest", "dial", "call.events", "parked"] {
+        for name in ["leads.ingest", "dial", "call.events", "media", "parked"] {
             self.delete(name).await;
         }
         for name in ["leads", "control"] {
@@ -168,6 +168,7 @@ async fn a_message_for_a_missing_queue_is_refused_and_the_queue_comes_back() {
         ("leads.ingest", 0),
         ("dial", taken + 3),
         ("call.events", 50),
+        ("media", 0),
         ("parked", 0),
     ];
     until("counted", async || queue.depths().await.unwrap() == depths).await;

@@ -14,6 +14,10 @@ const PORTS: [&str; 5] = [
     include_str!("../../../src/engine/port/store.rs"),
 ];
 
+/// Ports that no world comes by: nothing is recorded there, and an opt-out is given by people, not by key.
+#[cfg(test)]
+const ELSEWHERE: [&str; 3] = ["media", "recording", "spool"];
+
 /// Between the request to a carrier and its answer: the one await inside a port method where a blow
 /// differs from one before or after it.
 const SENT: &str = "sent";
@@ -133,7 +137,8 @@ mod tests {
     #[test]
     fn no_port_is_forgotten() {
         let all = include_str!("../../../src/engine/port/mod.rs");
-        let files = all.lines().filter(|line| line.starts_with("pub mod "));
+        let files = all.lines().filter_map(|line| line.strip_prefix("pub mod "));
+        let files = files.filter(|file| !ELSEWHERE.contains(&file.trim_end_matches(';')));
         assert_eq!(files.count(), PORTS.len(), "a port has no place here");
         assert!(SORE.iter().all(|place| PLACES.contains(place)));
     }
