@@ -1,9 +1,14 @@
 //! Who is called by each flow, and what they must hear.
 
+use std::sync::LazyLock;
+
 use dialfleet_simulator::{After, Person, Who};
 
-/// Long: whoever answers is known before its name is said to the end.
-pub(super) const COMPANY: &str = "the Example Dental Practice of Upper and Lower Somewhere";
+/// Its name is long: whoever answers is known before it is said to the end, on a busy machine too.
+pub(super) static COMPANY: LazyLock<String> = LazyLock::new(|| {
+    let places = " of Upper and Lower Somewhere".repeat(16);
+    format!("the Example Dental Practice{places}")
+});
 /// Somebody is there.
 pub(super) const DESK: &str = "+442079460990";
 /// It is busy.
@@ -21,10 +26,16 @@ pub(super) struct Scene {
 }
 
 /// What the network must have heard after the answer.
+#[derive(Debug)]
 pub(super) enum Heard {
     All(Vec<String>),
-    /// What came before a machine recorded is left out.
-    Recorded(Vec<String>),
+    /// The flow, but not to its end, as it was known in time that nobody listens; then, if there is
+    /// one, the whole message after the beep.
+    Broken {
+        flow: Vec<String>,
+        message: Option<String>,
+        by: &'static str,
+    },
 }
 
 fn said(text: &str) -> String {
@@ -68,9 +79,7 @@ fn human(name: &'static str, keys: &[&str], heard: Vec<String>) -> Scene {
 
 /// What is said to a listener who answers nothing.
 struct Opening {
-    /// The first thing.
-    first: String,
-    /// Everything.
+    /// Everything, with the end.
     all: Vec<String>,
     /// What is left on machines.
     message: Option<String>,
@@ -84,20 +93,14 @@ fn everybody(opening: &Opening) -> Vec<Scene> {
             then,
         })
     };
-    let taped = |first: &str| match first.strip_prefix("streamed") {
-        Some(_) => first.to_owned(),
-        None => format!("{first} before the beep, cut short"),
-    };
-    let on_machine = || match &opening.message {
-        Some(message) => Heard::Recorded(vec![format!("{} after the beep", said(message)), us()]),
-        None => Heard::All(vec![taped(&opening.first), us()]),
-    };
-    let broken = |by: &str| match opening.first.strip_prefix("streamed") {
-        Some(_) => vec![opening.first.clone(), by.to_owned()],
-        None => vec![cut(&opening.first), by.to_owned()],
+    let broken = |by, message: &Option<String>| {
+        let mut flow = opening.all.clone();
+        flow.pop();
+        let message = message.as_deref().map(said);
+        Heard::Broken { flow, message, by }
     };
     let mut left = presses(&["1"]);
-    left.stays_ms = 3_000;
+    left.stays_ms = 12_000;
     let scene = |name, person, heard| Scene {
         name,
         person,
@@ -107,17 +110,21 @@ fn everybody(opening: &Opening) -> Vec<Scene> {
     vec![
         scene("no keys", presses(&[]), Heard::All(opening.all.clone())),
         scene("silence", is(Who::Silence), Heard::All(opening.all.clone())),
-        scene("fax", is(Who::Fax), Heard::All(broken(US))),
+        scene("fax", is(Who::Fax), broken(US, &None)),
         scene(
             "early hang-up",
             left,
-            Heard::All(broken("hung up by the callee")),
+            broken("hung up by the callee", &None),
         ),
-        scene("machine with a beep", machine(After::Beep), on_machine()),
+        scene(
+            "machine with a beep",
+            machine(After::Beep),
+            broken(US, &opening.message),
+        ),
         scene(
             "machine without a beep",
             machine(After::Silence),
-            on_machine(),
+            broken(US, &opening.message),
         ),
     ]
 }
@@ -131,20 +138,21 @@ pub(super) fn scenes(flow: &str) -> Vec<Scene> {
         "ai-agent" => {
             let first = "streamed to wss://agent.example.com/calls".to_owned();
             everybody(&Opening {
-                all: vec![first.clone(), us()],
-                first,
+                all: vec![first, us()],
                 message: None,
             })
         }
         "voicemail-only" => {
-            let text =
-                format!("Hello, this is {COMPANY}. We will call again another time. Goodbye.");
+            let text = format!(
+                "Hello, this is {}. We will call again another time. Goodbye.",
+                *COMPANY
+            );
             let message = format!(
-                "Hello there, this is {COMPANY}. We have a short message for you. Goodbye."
+                "Hello there, this is {}. We have a short message for you. Goodbye.",
+                *COMPANY
             );
             everybody(&Opening {
                 all: vec![said(&text), us()],
-                first: said(&text),
                 message: Some(message),
             })
         }
@@ -154,14 +162,15 @@ pub(super) fn scenes(flow: &str) -> Vec<Scene> {
 
 fn message() -> Vec<Scene> {
     let first = said(&format!(
-        "Hello there, this is {COMPANY}. We have a short message for you. To hear this again, press 1. Not to be called again, press 9."
+        "Hello there, this is {}. We have a short message for you. To hear this again, press 1. Not to be called again, press 9.",
+        *COMPANY
     ));
     let bye = said("Goodbye.");
     let mut scenes = everybody(&Opening {
-        first: first.clone(),
         all: vec![first.clone(), bye.clone(), us()],
         message: Some(format!(
-            "Hello there, this is {COMPANY}. We have a short message for you. Goodbye."
+            "Hello there, this is {}. We have a short message for you. Goodbye.",
+            *COMPANY
         )),
     });
     let again = said("We have a short message for you. Goodbye.");
@@ -197,7 +206,8 @@ fn message() -> Vec<Scene> {
 
 fn survey() -> Vec<Scene> {
     let first = said(&format!(
-        "Hello there, this is {COMPANY} with two short questions. Were you satisfied with us? Press 1 for yes, 2 for no, or 9 not to be called again."
+        "Hello there, this is {} with two short questions. Were you satisfied with us? Press 1 for yes, 2 for no, or 9 not to be called again.",
+        *COMPANY
     ));
     let none = said("We did not get an answer. Goodbye.");
     let (glad, sorry) = (
@@ -207,7 +217,6 @@ fn survey() -> Vec<Scene> {
     let second = said("From 1 to 9, how likely would you recommend us?");
     let thanks = said("Thank you very much. Goodbye.");
     let mut scenes = everybody(&Opening {
-        first: first.clone(),
         all: vec![first.clone(), first.clone(), none.clone(), us()],
         message: None,
     });
@@ -290,11 +299,11 @@ fn connected(first: &str, key: &'static str) -> [Scene; 2] {
 
 fn press_1() -> Vec<Scene> {
     let first = said(&format!(
-        "Hello there, this is {COMPANY}. We have an offer for you. Press 1 to talk to somebody, or 9 not to be called again."
+        "Hello there, this is {}. We have an offer for you. Press 1 to talk to somebody, or 9 not to be called again.",
+        *COMPANY
     ));
     let bye = said("Goodbye.");
     let mut scenes = everybody(&Opening {
-        first: first.clone(),
         all: vec![first.clone(), first.clone(), bye.clone(), us()],
         message: None,
     });
@@ -320,14 +329,15 @@ fn press_1() -> Vec<Scene> {
 
 fn appointment() -> Vec<Scene> {
     let first = said(&format!(
-        "Hello there, this is {COMPANY}. You have an appointment this week. Press 1 to confirm, 2 to have it moved, 3 to talk to us, or 9 not to be called again."
+        "Hello there, this is {}. You have an appointment this week. Press 1 to confirm, 2 to have it moved, 3 to talk to us, or 9 not to be called again.",
+        *COMPANY
     ));
     let none = said("We will try again. Goodbye.");
     let mut scenes = everybody(&Opening {
-        first: first.clone(),
         all: vec![first.clone(), first.clone(), none, us()],
         message: Some(format!(
-            "Hello there, this is {COMPANY}, to remind you of your appointment this week. Goodbye."
+            "Hello there, this is {}, to remind you of your appointment this week. Goodbye.",
+            *COMPANY
         )),
     });
     let yes = said("Thank you, your appointment this week is confirmed. Goodbye.");
