@@ -17,10 +17,8 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 
 use crate::fleet::Fleet;
-use crate::port::media::{MediaStore, Transcriber};
+use crate::port::media::{MediaError, MediaStore, Transcriber};
 use crate::port::store::{Answer, Cas};
-
-pub(crate) use self::fetch::key_of;
 
 /// Recordings worked on at once, per process.
 const SIDE_BY_SIDE: usize = 16;
@@ -233,10 +231,12 @@ async fn expire(fleet: &Fleet, recording: Recording) -> Answer<()> {
 /// Lets go of what is in the storage of a deleted recording.
 pub(crate) async fn sweep(fleet: &Fleet, recording: Recording) -> Answer<()> {
     fleet.store.delete_transcript(&recording.id).await?;
-    let key = key_of(&recording);
-    let gone = match fleet.media.store() {
-        Some(store) => store.delete(&key).await.map_err(|error| error.to_string()),
-        None => Err("this process has no storage".to_owned()),
+    let gone = match (&recording.media, fleet.media.store()) {
+        (None, _) => Ok(()),
+        (Some(media), Some(store)) => store.delete(&media.key).await,
+        (Some(_), None) => Err(MediaError::Unavailable(
+            "this process has no storage".to_owned(),
+        )),
     };
     let now = fleet.clock.now();
     amend(fleet, recording, |r| {

@@ -57,6 +57,11 @@ pub async fn announce(fleet: &Fleet, event: &RecordingEvent) -> Answer<Announced
         .unwrap_or_default();
     let now = fleet.clock.now();
     let news = &event.recording;
+    // Not every word of it says how many there are.
+    let planned = attempt.recording.map(|plan| match plan.channels {
+        Channels::Mono => 1,
+        Channels::Dual => 2,
+    });
     let recording = Recording {
         id: id_of(&event.carrier, &news.id),
         tenant: attempt.tenant,
@@ -67,7 +72,7 @@ pub async fn announce(fleet: &Fleet, event: &RecordingEvent) -> Answer<Announced
         call_id: event.call_id.clone(),
         their_id: news.id.clone(),
         url: news.url.clone(),
-        channels: news.channels,
+        channels: news.channels.or(planned),
         duration_ms: news.duration_ms,
         state: RecordingState::Announced,
         media: None,
@@ -86,7 +91,14 @@ pub async fn announce(fleet: &Fleet, event: &RecordingEvent) -> Answer<Announced
         Inserted::Fresh => fleet.metrics.recording("announced"),
         Inserted::Present => {
             if let Some(stored) = fleet.store.recording(&recording.id).await? {
-                media::amend(fleet, stored, |r| r.announced_again(news.url.clone(), now)).await?;
+                media::amend(fleet, stored, |r| {
+                    r.announced_again(news.url.clone(), now) && {
+                        r.channels = news.channels.or(r.channels);
+                        r.duration_ms = news.duration_ms.or(r.duration_ms);
+                        true
+                    }
+                })
+                .await?;
             }
         }
     }

@@ -136,7 +136,7 @@ async fn every_recording_arrives_through_outages() {
         ids.push(fleet.launch(campaign, csv).await.unwrap());
     }
     // Both are out for a while, and come back after they were missed.
-    let bound = Duration::from_secs(300) + outage * 2;
+    let bound = Duration::from_secs(100) + outage * 2;
     cloud.speech().set_out(true);
     until("some recordings are in", bound, async || {
         let seen = (cloud.objects().len(), cloud.speech().in_vain());

@@ -12,9 +12,9 @@ use crate::fleet::Fleet;
 use crate::port::media::{MediaError, MediaStore, MediaStream};
 use crate::port::store::Answer;
 
-/// What a recording is called in the storage: always the same, so that a second fetch replaces the
-/// first.
-pub(crate) fn key_of(recording: &Recording) -> String {
+/// What a claimed recording is called in the storage. Of no other claim: two may fetch at once, and not
+/// quite the same, and the document must tell of what is there.
+fn key_of(recording: &Recording) -> String {
     // A tenant's name may have any character; its folder may not.
     let safe = |c: char| {
         if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
@@ -25,7 +25,10 @@ pub(crate) fn key_of(recording: &Recording) -> String {
     };
     let tenant: String = recording.tenant.as_str().chars().map(safe).collect();
     let day = recording.announced_at.to_utc().format("%Y/%m/%d");
-    format!("recordings/{tenant}/{day}/{}", recording.id)
+    format!(
+        "recordings/{tenant}/{day}/{}-{}",
+        recording.id, recording.version
+    )
 }
 
 /// Fetches a claimed recording, and writes down what came of it.
@@ -44,7 +47,7 @@ pub(super) async fn fetch(fleet: &Fleet, recording: Recording) -> Answer<()> {
         Ok(media) => {
             let took = now.since(recording.announced_at);
             let id = recording.id.clone();
-            let stored = amend(fleet, recording.clone(), |r| {
+            let stored = amend(fleet, recording, |r| {
                 let waited = r.state == RecordingState::Announced;
                 if waited {
                     r.stored(media.clone(), now);
@@ -55,12 +58,16 @@ pub(super) async fn fetch(fleet: &Fleet, recording: Recording) -> Answer<()> {
                 fleet.metrics.recording("stored");
                 fleet.metrics.recording_time(took);
                 fleet.media.tell();
-            } else if let Some(now) = fleet.store.recording(&id).await?
-                && now.state == RecordingState::Deleted
+            } else if fleet
+                .store
+                .recording(&id)
+                .await?
+                .and_then(|r| r.media)
+                .is_none_or(|kept| kept.key != media.key)
                 && let Err(error) = store.delete(&media.key).await
             {
-                // The last sweep of the deletion finds it.
-                tracing::warn!(%error, recording = %id, "fetched after it was deleted, and not deleted yet");
+                // Somebody else was faster, or it was deleted meanwhile.
+                tracing::warn!(%error, recording = %id, key = media.key, "what was fetched in vain is still in the storage");
             }
         }
         Err(error) => {
