@@ -82,13 +82,13 @@ async fn what_the_first_carrier_does_not_take_goes_out_once_through_the_second()
 
 /// `placed`: whether the first carrier places the calls that it gives no clear answer about.
 async fn unclear(faults: Faults, placed: bool) {
-    const PEOPLE: u32 = 80;
+    const PEOPLE: u32 = 120;
     const MORE: u32 = 10;
     // Slow enough that there are people left when the breaker opens.
     let mut fleet = three_carriers(50.0).await;
     fleet.simulator.faults().set_for(TELNYX, faults);
     let plan = Plan {
-        cps: [5, 50, 50],
+        cps: [5, 15, 50],
         ..PLAN
     };
     start(&mut fleet, &plan).await;
@@ -311,19 +311,24 @@ async fn the_command_line_says_who_is_asked_and_why() {
     let refused = "our account was refused (10009)";
     let list = said(&fleet, &["carriers", "list"]).await;
     let want = [
-        "CARRIER KIND CPS CALLER IDS BREAKER UNTIL WHY".to_owned(),
+        "CARRIER KIND CPS CALLER IDS CHANNELS TAKEN COST 24 H BREAKER UNTIL WHY".to_owned(),
         "sanspbx sanspbx 50.0 1 closed".to_owned(),
         format!("telnyx telnyx 50.0 1 open TIME {refused}"),
-        "twilio twilio 50.0 1 closed".to_owned(),
     ];
-    assert_eq!(list, want);
+    // What the call cost depends on whether Twilio said it already.
+    let (twilio, others) = list.split_last().expect("carriers");
+    assert_eq!(others, want);
+    assert!(
+        twilio.starts_with("twilio twilio 50.0 1 ") && twilio.ends_with(" closed"),
+        "{twilio}"
+    );
 
     let to = "+442079460500";
     let mut ask = vec!["carriers", "explain", "--to", to, "--campaign", &id];
     let telnyx = format!("telnyx is not asked until TIME ({refused})");
     let want = [
         format!("twilio in the campaign's order, then sanspbx; left out: {telnyx}"),
-        "CARRIER FROM PER MIN ANSWERED PDD CALLS SCORE LEFT OUT".to_owned(),
+        "CARRIER FROM PER MIN PER CALL ANSWERED DELIVERED PDD CALLS SCORE LEFT OUT".to_owned(),
         // Their figures depend on whether the call's end was heard of already.
         "1 twilio +442079460999".to_owned(),
         "2 sanspbx +441134960999".to_owned(),
@@ -341,7 +346,7 @@ async fn the_command_line_says_who_is_asked_and_why() {
         format!(
             "sanspbx: at 30 % answered (few calls known) is the only one eligible; left out: {telnyx}, twilio was asked already"
         ),
-        "CARRIER FROM PER MIN ANSWERED PDD CALLS SCORE LEFT OUT".to_owned(),
+        "CARRIER FROM PER MIN PER CALL ANSWERED DELIVERED PDD CALLS SCORE LEFT OUT".to_owned(),
         "1 sanspbx +441134960999 30 % 3.0 s 0 1.000".to_owned(),
         telnyx,
         "twilio was asked already".to_owned(),

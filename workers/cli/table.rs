@@ -63,7 +63,7 @@ fn plain(value: &Value) -> String {
             let (amount, currency) = (plain(&value["amount"]), plain(&value["currency"]));
             format!("{amount} {currency}{}", by.unwrap_or_default())
         }
-        Value::Array(items) if items.iter().any(Value::is_object) => {
+        Value::Array(items) if items.is_empty() || items.iter().any(Value::is_object) => {
             items.iter().map(plain).collect::<Vec<_>>().join(", ")
         }
         Value::Object(map) => map

@@ -136,7 +136,7 @@ async fn calls_are_listed_and_shown_with_their_history() {
     assert_eq!(told(1), (&json!("other"), &json!(null)));
     assert_eq!(
         call["legs"],
-        json!([{"carrier": "sample", "from": "+15550109999", "state": "intent", "call_id": null,
+        json!([{"carrier": "sample", "from": "+15550109999", "state": "intent", "call_id": null, "cost": null,
                 "created_at": "2026-11-21T09:00:00.000Z", "refusal": null}])
     );
     // Secrets of the protocol stay inside.

@@ -66,12 +66,13 @@ pub(super) const SORE: [&str; 20] = [
 const SEEDS: u64 = 128;
 
 /// What no process of a world calls, and who does.
-const NOT_CALLED: [(&str, &str); 13] = [
+const NOT_CALLED: [(&str, &str); 15] = [
     ("carrier_spend", "people, who only read"),
     (
         "cost",
         "carriers that say late what a call cost; the simulated ones never do",
     ),
+    ("fetch", "whoever keeps recordings; nothing is recorded there"),
     ("lead_spend", "people, who only read"),
     ("list_attempts", "people, who only read"),
     ("list_campaigns", "people, who only read"),
@@ -83,6 +84,7 @@ const NOT_CALLED: [(&str, &str); 13] = [
         "perform",
         "carriers that are told each step; the simulated ones read a whole flow",
     ),
+    ("record", "calls that are recorded"),
     ("remove_do_not_call", "people"),
     ("row_errors", "people, who only read"),
     ("workers", "people, who only read"),
