@@ -10,6 +10,7 @@ use dialfleet_tests::fleet::{TestFleet, leads};
 use dialfleet_tests::proxy::Closed;
 use dialfleet_tests::wait::until;
 use reqwest::Method;
+use serde_json::json;
 
 use self::trio::{
     ALL, LIMIT, PLAN, Plan, SANSPBX, TELNYX, TWILIO, at, calls, campaign, each_rung_once,
@@ -92,7 +93,9 @@ async fn unclear(faults: Faults, placed: bool) {
         ..PLAN
     };
     start(&mut fleet, &plan).await;
-    let id = fleet.launch(campaign(&ALL), leads(PEOPLE)).await.unwrap();
+    let mut lasts = campaign(&ALL);
+    lasts["flow"] = json!({"steps": [{"do": "pause", "seconds": 50}]});
+    let id = fleet.launch(lasts, leads(PEOPLE)).await.unwrap();
     let why = opens(&fleet, TELNYX, 30).await;
     assert!(why.ends_with("the last: no clear answer"), "{why}");
     let asked = all_tried(&fleet, PEOPLE, placed).await;
