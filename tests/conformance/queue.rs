@@ -251,7 +251,7 @@ pub(crate) async fn a_parked_message_is_counted_and_gone(queue: &dyn Queue) {
             }
         }
     }
-    depths_become(queue, depths(0, 0, 0, 3)).await;
+    depths_become(queue, depths(0, 0, 0, 4)).await;
 }
 
 pub(crate) async fn a_dropped_delivery_comes_again(queue: &dyn Queue) {

@@ -207,9 +207,9 @@ async fn a_full_disk_is_refused_and_nothing_that_was_accepted_is_lost() {
         },
     )
     .await;
-    let (creates, failed) = (Mark::Create.count(&fleet), fleet.said("no planning"));
+    let (creates, failed) = (Mark::Create.count(&fleet), fleet.said("no scan"));
     until("more tries", Duration::from_secs(60), async || {
-        let more = fleet.said("no planning") - failed;
+        let more = fleet.said("no scan") - failed;
         if more >= 3 { Ok(()) } else { Err(fleet.log()) }
     })
     .await;

@@ -72,7 +72,10 @@ const NOT_CALLED: [(&str, &str); 15] = [
         "cost",
         "carriers that say late what a call cost; the simulated ones never do",
     ),
-    ("fetch", "whoever keeps recordings; nothing is recorded there"),
+    (
+        "fetch",
+        "whoever keeps recordings; nothing is recorded there",
+    ),
     ("lead_spend", "people, who only read"),
     ("list_attempts", "people, who only read"),
     ("list_campaigns", "people, who only read"),
