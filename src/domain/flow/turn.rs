@@ -19,7 +19,7 @@ pub struct Turn {
 pub enum Then {
     /// The next input.
     Ask,
-    /// First the do-not-call entry must be written: [`Input::OptedOut`].
+    /// First the do-not-call entry must be written: [`Input::OptedOut`](super::Input::OptedOut).
     OptOut,
     /// The end of the call.
     End,
