@@ -62,12 +62,6 @@ fn a_crash_at_every_place() {
 }
 
 #[test]
-fn the_market() {
-    let (kept, said) = simulate(&["--market"]);
-    assert!(kept, "{said}");
-}
-
-#[test]
 fn in_a_quiet_world_nothing_is_unclear() {
     let mut rings = 0;
     for seed in 0..3 {
