@@ -216,16 +216,17 @@ impl MediaStore for Objects {
             }
         };
         let mut writer = BufWriter::with_capacity(Arc::clone(&self.inner), Path::from(key), PART);
-        match copy(body, &mut writer).await {
-            Ok(()) => Ok(sealed),
-            Err(error) => {
-                // What was begun is undone, as far as anybody can.
-                if let Err(error) = writer.abort().await {
-                    tracing::debug!(%error, "an upload could not be undone");
-                }
-                Err(error)
+        if let Err(error) = copy(body, &mut writer).await {
+            // What was begun is undone, as far as anybody can.
+            if let Err(error) = writer.abort().await {
+                tracing::debug!(%error, "an upload could not be undone");
             }
+            return Err(error);
         }
+        // When this fails there is nothing left to undo it with: a writer that was shut down panics when
+        // it is told to abort. The parts of a large one are the bucket's to clean up.
+        writer.shutdown().await.map_err(|error| io(&error))?;
+        Ok(sealed)
     }
 
     async fn get(
@@ -282,7 +283,7 @@ async fn copy(mut body: MediaStream, writer: &mut BufWriter) -> Result<(), Media
     while let Some(chunk) = body.next().await {
         writer.put(chunk?).await.map_err(|error| said(&error))?;
     }
-    writer.shutdown().await.map_err(|error| io(&error))
+    Ok(())
 }
 
 #[cfg(test)]

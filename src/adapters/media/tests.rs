@@ -95,3 +95,16 @@ async fn a_sealed_one_is_not_given_out_without_its_key() {
     let got = gather(without.get(&tenant(), &media(5, sealed), 0..5).await).await;
     assert_eq!(got, Err(no_key("k1")));
 }
+
+#[tokio::test]
+async fn a_storage_that_fails_at_the_end_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    // Where the folder `a` would have to be.
+    std::fs::write(folder.path().join("a"), "in the way").unwrap();
+    let objects = Objects::open(&Place::Folder(folder.path().to_owned()), None).unwrap();
+    let big: &'static [u8] = vec![1; PART + 1].leak();
+    for whole in [&b"few"[..], big] {
+        let put = objects.put(&tenant(), "a/b", body(&[Ok(whole)])).await;
+        assert!(matches!(put, Err(MediaError::Unavailable(_))), "{put:?}");
+    }
+}
