@@ -26,8 +26,9 @@ mod tests;
 
 /// How long a recording is tried for before it is put aside.
 pub const GIVE_UP: Duration = Duration::from_secs(24 * 3600);
-/// Between two tries: an eighth of the time since the first, within these. Two that fail after an outage of a
-/// minute are over 20 s after its end.
+/// Between two tries: an eighth of the time for which this is what fails, and no less than a part in 64
+/// of the time since the first try, within these. When the storage is back after a minute, a carrier
+/// that fails as well is asked again after a second.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
 /// How long a worker has for its first try; twice as long for each of the next ones.
 const FIRST_LEASE: Duration = Duration::from_secs(60);
@@ -162,6 +163,9 @@ pub struct Recording {
     /// Why the last try failed: a sentence without secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Since when it fails for that reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
     /// Since when it is being tried.
     pub since: Timestamp,
     /// When somebody works on it next; absent when nothing is left to do.
@@ -345,6 +349,7 @@ impl Recording {
         self.tries = 0;
         self.since = now;
         self.reason = None;
+        self.failing_since = None;
         self.version += 1;
     }
 
@@ -361,9 +366,14 @@ impl Recording {
             Failure::Again(reason) => (reason, now.since(self.since) >= GIVE_UP),
             Failure::Final(reason) => (reason, true),
         };
-        self.reason = Some(reason.chars().take(MAX_REASON).collect());
+        let reason: String = reason.chars().take(MAX_REASON).collect();
+        let same = self.reason.as_ref() == Some(&reason);
+        let failing_since = self.failing_since.filter(|_| same).unwrap_or(now);
+        let wait = (now.since(failing_since) / 8).max(now.since(self.since) / 64);
         let (least, most) = AGAIN;
-        self.check_at = Some(now + (now.since(self.since) / 8).clamp(least, most));
+        self.check_at = Some(now + wait.clamp(least, most));
+        self.failing_since = Some(failing_since);
+        self.reason = Some(reason);
         last
     }
 }

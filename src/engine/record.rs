@@ -81,6 +81,7 @@ pub async fn announce(fleet: &Fleet, event: &RecordingEvent) -> Answer<Announced
         language: policy.transcribe.map(|wanted| wanted.language),
         tries: 0,
         reason: None,
+        failing_since: None,
         since: now,
         check_at: Some(now),
         announced_at: event.received_at,

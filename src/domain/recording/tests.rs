@@ -28,6 +28,7 @@ fn recording() -> Recording {
         language: Some("en-GB".to_owned()),
         tries: 0,
         reason: None,
+        failing_since: None,
         since: T0,
         check_at: Some(T0),
         keep_ms: Some(1_000_000),
@@ -91,7 +92,7 @@ fn a_failure_is_tried_again_ever_later_and_given_up_after_a_day() {
         assert!(wait <= Duration::from_secs(600) && r.lease() <= LONGEST_LEASE);
         // An outage of a minute is over at most this much later.
         if now.since(T0) <= Duration::from_secs(60) {
-            assert!(wait <= Duration::from_secs(15));
+            assert!(wait <= Duration::from_secs(8));
         }
         now = next.max(now);
     }
@@ -100,6 +101,20 @@ fn a_failure_is_tried_again_ever_later_and_given_up_after_a_day() {
     assert!(r.retry(now) && r.work(now) == Work::Fetch && r.reason.is_none());
     r.not_fetched(Failure::Final("too big".to_owned()), now);
     assert_eq!(r.state, RecordingState::Parked);
+}
+
+#[test]
+fn another_reason_is_tried_again_soon() {
+    let mut r = recording();
+    r.not_fetched(Failure::Again("the storage is out".to_owned()), T0);
+    r.not_fetched(Failure::Again("the storage is out".to_owned()), secs(64));
+    assert_eq!(r.check_at, Some(secs(72)));
+    // It is back, and the carrier fails.
+    r.not_fetched(Failure::Again("HTTP 500".to_owned()), secs(72));
+    assert!(r.check_at <= Some(T0 + Duration::from_millis(73_200)));
+    // Two that take turns for hours are not tried each second.
+    r.not_fetched(Failure::Again("cut".to_owned()), secs(6_400));
+    assert!(r.check_at > Some(secs(6_490)));
 }
 
 #[test]

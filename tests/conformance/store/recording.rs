@@ -34,6 +34,7 @@ fn recording(n: u32) -> Recording {
         language: Some("en-GB".to_owned()),
         tries: 0,
         reason: None,
+        failing_since: None,
         since: at(0),
         check_at: Some(at(u64::from(n))),
         keep_ms: Some(1_000),
