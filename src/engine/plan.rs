@@ -109,7 +109,7 @@ async fn offer_free_slots(fleet: &Fleet, campaign: &Campaign, most: usize) -> An
         return Ok(false);
     }
     let taken = fleet.store.taken_slots(&campaign.id).await?;
-    let free = (0..campaign.limit)
+    let free = (0..campaign.slots())
         .filter(|slot| !taken.contains(slot))
         .take(most);
     let fills = free.map(|slot| FillSlot {
