@@ -97,7 +97,9 @@ impl Args {
         let mutant = self
             .mutant
             .map_or_else(String::new, |m| format!(" --mutant {m}"));
-        format!("cargo xtask sim --seeds 1 --seed {seed}{quiet}{bad_times}{opt_outs}{mutant} --explain")
+        format!(
+            "cargo xtask sim --seeds 1 --seed {seed}{quiet}{bad_times}{opt_outs}{mutant} --explain"
+        )
     }
 
     /// What went wrong: one line, or everything that is known.

@@ -64,7 +64,10 @@ fn nobody_is_called_again_who_opted_out() {
     let (kept, said) = simulate(&args);
     assert!(kept, "{said}");
     let (before, _) = said.split_once(" opt-outs").expect("it counts them");
-    let count = before.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok());
+    let count = before
+        .rsplit(' ')
+        .next()
+        .and_then(|n| n.parse::<u64>().ok());
     assert!(count >= Some(MANY), "only {count:?} opt-outs");
 }
 

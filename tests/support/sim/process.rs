@@ -201,7 +201,11 @@ impl Company {
                 let (desk, requests) = (Arc::clone(&fleet), self.desk.open());
                 let serve = async move {
                     let doors = door::serve(&fleet, knocks);
-                    futures_util::join!(doors, desk::serve(desk, requests), role::keep_time(&fleet));
+                    futures_util::join!(
+                        doors,
+                        desk::serve(desk, requests),
+                        role::keep_time(&fleet)
+                    );
                 };
                 serve.boxed_local()
             };

@@ -112,7 +112,9 @@ impl Exchange {
         let mut input = Input::Done;
         loop {
             self.take_time((1, 60)).await;
-            let Some(view) = self.on_line(&call) else { return };
+            let Some(view) = self.on_line(&call) else {
+                return;
+            };
             let to = view.dial.to;
             let asked = Asked {
                 call: call.clone(),

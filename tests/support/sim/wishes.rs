@@ -63,7 +63,10 @@ impl Wishes {
 
     /// Who must be on the list in the end.
     pub(super) fn promised(&self) -> BTreeSet<String> {
-        self.told.union(&self.final_since.keys().cloned().collect()).cloned().collect()
+        self.told
+            .union(&self.final_since.keys().cloned().collect())
+            .cloned()
+            .collect()
     }
 
     /// How many were told that it is done.
