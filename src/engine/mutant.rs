@@ -9,7 +9,7 @@ pub enum Part {
     Recheck,
     /// RECHECK does not read the do-not-call list.
     Listed,
-    /// An opt-out counts as written whatever the store says.
+    /// An opt-out counts as written, and is not.
     OptOut,
     /// FENCE lets everything through, however late.
     Fence,

@@ -380,9 +380,8 @@ pub(crate) fn input_of(attempt: &Attempt, talk: &Talk, input: Input) -> Option<I
 
 /// Writes the person's wish down, then ends what else rings for them, then tells the flow.
 pub(crate) async fn opt_out(fleet: &Fleet, attempt: &Attempt) -> Answer<bool> {
-    let written = order::opt_out(fleet, attempt).await;
     if !lacks(Part::OptOut) {
-        written?;
+        order::opt_out(fleet, attempt).await?;
     }
     fleet.metrics.flow("opted_out");
     let waits = attempt.session.as_deref();

@@ -56,11 +56,11 @@ swarm! {
 }
 
 /// Opt-outs that the worlds below must have seen to mean anything.
-const MANY: u64 = 1_000;
+const MANY: u64 = 400;
 
 #[test]
 fn nobody_is_called_again_who_opted_out() {
-    let args = ["--opt-outs", "--seeds", "250", "--jobs", "1"];
+    let args = ["--opt-outs", "--seeds", "200", "--jobs", "1"];
     let (kept, said) = simulate(&args);
     assert!(kept, "{said}");
     let (before, _) = said.split_once(" opt-outs").expect("it counts them");

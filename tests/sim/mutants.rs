@@ -25,18 +25,8 @@ fn without_reading_the_facts_again() {
 }
 
 #[test]
-fn without_reading_the_list_again() {
-    is_noticed_in("listed", "400", &["--opt-outs"]);
-}
-
-#[test]
 fn without_writing_an_opt_out_before_it_is_confirmed() {
-    is_noticed_in("opt-out", "20", &["--opt-outs"]);
-}
-
-#[test]
-fn without_the_lock_until_an_opt_out_is_written() {
-    is_noticed_in("lock", "200", &["--opt-outs"]);
+    is_noticed_in("opt-out", "10", &["--opt-outs"]);
 }
 
 #[test]

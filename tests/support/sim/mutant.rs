@@ -14,7 +14,7 @@ pub enum Mutant {
     Recheck,
     /// Of them, the do-not-call list is not.
     Listed,
-    /// An opt-out is confirmed whether it could be written or not.
+    /// An opt-out is confirmed without being written.
     OptOut,
     /// The phone is free at the end of a call whose opt-out is not on the list yet.
     Lock,

@@ -63,7 +63,9 @@ impl World {
         let weather = Arc::new(Weather::new(seed, time, chance, journal, faults, options));
         let draw = |low, high| weather.chance.between(Kind::Setting, low, high);
         let workers = usize::try_from(draw(1, 4)).unwrap_or(1);
-        let size = usize::from(weather.chance.hits(Kind::Setting, LARGE));
+        // Many opt-outs in little time: nobody needs a large one for them.
+        let large = weather.chance.hits(Kind::Setting, LARGE) && !options.opt_outs;
+        let size = usize::from(large);
         let (short, long) = BAD_TIMES_S[size];
         let bad_times = Duration::from_secs(draw(short, long)) * options.bad_times;
         let (profiles, deck) = (profiles(&weather)?, deck(&weather)?);
