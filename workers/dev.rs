@@ -281,7 +281,7 @@ async fn dial(
         say("stopped before every lead had reached a final state");
         return Ok(!args.exit_when_done);
     }
-    Ok(report.is_clean(campaign.limit))
+    Ok(report.is_clean(campaign.slots()))
 }
 
 /// A campaign of that name that an earlier run with the same data folder did not finish.

@@ -78,9 +78,9 @@ pub(crate) async fn watch(
         let live = fleet.store.live_attempts(campaign).await?;
         let done = now.state == CampaignState::Done;
         match &screen {
-            Some(screen) => draw(screen, fleet, now.limit, &counts, &live),
+            Some(screen) => draw(screen, fleet, now.slots(), &counts, &live),
             None if !told && (looks % LINE_EVERY == 0 || done) => {
-                say(&line(fleet, now.limit, &counts, &live));
+                say(&line(fleet, now.slots(), &counts, &live));
             }
             None => {}
         }

@@ -246,6 +246,25 @@ impl Campaign {
         Duration::from_secs(u64::from(self.max_duration_s))
     }
 
+    /// The slots it has: calls that may be under way at once. As many as its limit says, or fewer if the
+    /// programs that people are connected to take fewer: their capacity is reserved before anybody is
+    /// called.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.within_capacity(self.limit)
+    }
+
+    /// The most slots it had since its limit was lowered.
+    #[must_use]
+    pub fn most_slots(&self) -> u32 {
+        let former = self.former_limit.map_or(0, |former| former.limit);
+        self.within_capacity(former.max(self.limit))
+    }
+
+    fn within_capacity(&self, limit: u32) -> u32 {
+        self.flow.capacity().map_or(limit, |most| most.min(limit))
+    }
+
     /// The highest limit in force within the last [`LIMIT_GRACE`].
     #[must_use]
     pub fn limit_in_force(&self, now: Timestamp) -> u32 {

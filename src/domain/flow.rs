@@ -157,6 +157,11 @@ pub enum Step {
         /// What it is told at the start; the values may be templates.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         params: BTreeMap<String, String>,
+        /// How many calls the program takes at once: 1 to 1,000; as many as it gets if absent. The campaign
+        /// has no more calls under way than that, so that nobody who answers waits for it. A program that
+        /// several campaigns share is divided among them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        capacity: Option<u32>,
     },
     /// Connect the person to somebody else, and leave. If the other hangs up first the flow goes on.
     Transfer {
@@ -306,6 +311,23 @@ impl Flow {
     #[must_use]
     pub fn is_templated(&self) -> bool {
         self.templates().into_iter().any(text::is_template)
+    }
+
+    /// How many calls may be under way at once, so that whoever answers can be connected at once to
+    /// each program of the flow; `None` if it does not matter.
+    #[must_use]
+    pub fn capacity(&self) -> Option<u32> {
+        let mut least = None;
+        self.each_step(&mut |step| {
+            if let Step::Stream {
+                capacity: Some(most),
+                ..
+            } = step
+            {
+                least = Some(least.map_or(*most, |least: u32| least.min(*most)));
+            }
+        });
+        least
     }
 
     /// The variables that it sets itself.

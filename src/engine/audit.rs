@@ -31,14 +31,11 @@ pub async fn audit(fleet: &Fleet) -> Answer<()> {
         slots += u64::from(*n);
         let Some(campaign) = campaign else { continue };
         if campaign.state.may_dial() {
-            room += u64::from(campaign.limit.saturating_sub(*n));
+            room += u64::from(campaign.slots().saturating_sub(*n));
         }
         // A lowered limit lets live calls finish; what may not happen is a new one above it, which
         // the slot numbers forbid. So this counts only what no limit ever allowed.
-        let highest = campaign
-            .former_limit
-            .map_or(0, |former| former.limit)
-            .max(campaign.limit);
+        let highest = campaign.most_slots();
         if *n > highest {
             fleet.metrics.violation("over_limit");
             tracing::error!(campaign = %id, live = n, limit = highest, "more live calls than the limit");

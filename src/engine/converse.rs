@@ -56,7 +56,7 @@ pub async fn converse(
         .keys
         .verify(&carrier_id, address.attempt, address.leg, address.token)
         .map_err(|_| ReceiveError::NoSuchAddress)?;
-    if question.over {
+    if question.over && !question.input.has_keys() {
         return written(carrier, &hung_up(), place);
     }
     let page = tokio::select! {
@@ -157,7 +157,13 @@ async fn answer(
         return Ok(None);
     };
     let Some(next) = next else {
-        // The call is over, or being ended, or is not the one that we know.
+        // The call is over, or being ended, or is not the one that we know. A wish counts all the same.
+        if question.input.has_keys()
+            && let Some(attempt) = fleet.attempt(id).await?
+            && let Some(heard) = talk::hear_late(fleet, &attempt, (turn, question.input)).await?
+        {
+            todo::execute(fleet, heard, None).await;
+        }
         return Ok(Some(hung_up()));
     };
     if next.then != Then::OptOut {

@@ -272,7 +272,8 @@ async fn sort_offers(fleet: &Fleet, dialer: &Dialer) {
                 .binary_search(&fill.campaign)
                 .ok()
                 .and_then(|i| campaigns[i].as_ref());
-            let Some(campaign) = found.filter(|c| c.state.may_dial() && fill.slot < c.limit) else {
+            let Some(campaign) = found.filter(|c| c.state.may_dial() && fill.slot < c.slots())
+            else {
                 continue;
             };
             match lane_of(fleet, dialer, campaign) {

@@ -25,7 +25,7 @@ use std::time::Duration;
 use dialfleet_domain::call::event::Withdrawal;
 use dialfleet_domain::call::{Attempt, CallEvent};
 use dialfleet_domain::campaign::Campaign;
-use dialfleet_domain::gate::{self, Why, gate};
+use dialfleet_domain::gate::{self, Facts, Why, gate};
 use dialfleet_domain::id::Nonce;
 use dialfleet_domain::lead::{Lead, LeadState};
 use dialfleet_domain::phone::area::Group;
@@ -208,7 +208,7 @@ async fn fill_or_fail(fleet: &Fleet, fill: &FillSlot, held: &mut Held) -> Answer
 
 /// Why a slot is not to be filled, if it is not.
 async fn not_free(fleet: &Fleet, fill: &FillSlot, campaign: &Campaign) -> Answer<Option<Filled>> {
-    if !campaign.state.may_dial() || fill.slot >= campaign.limit {
+    if !campaign.state.may_dial() || fill.slot >= campaign.slots() {
         return Ok(Some(Filled::Closed));
     }
     // What the planner offers may be under way already: look, before a lead is taken for nothing.
@@ -220,7 +220,7 @@ async fn not_free(fleet: &Fleet, fill: &FillSlot, campaign: &Campaign) -> Answer
         }
         // A lowered limit: calls from above it still count.
         let live = u32::try_from(taken.len()).unwrap_or(u32::MAX);
-        if campaign.former_limit.is_some() && live >= campaign.limit {
+        if campaign.former_limit.is_some() && live >= campaign.slots() {
             return Ok(Some(Filled::Closed));
         }
     }
@@ -383,16 +383,21 @@ async fn recheck(
     if lacks(Part::Recheck) {
         return Ok(Ok((campaign, lead)));
     }
-    if !campaign.state.may_dial() || slot >= campaign.limit {
+    if !campaign.state.may_dial() || slot >= campaign.slots() {
         return Ok(Err(Withdrawal::CampaignChanged));
     }
     // Every intent is written before its own count, so two cannot both slip below the limit.
-    if campaign.former_limit.is_some() && taken(fleet, &campaign).await? > campaign.limit {
+    if campaign.former_limit.is_some() && taken(fleet, &campaign).await? > campaign.slots() {
         return Ok(Err(Withdrawal::CampaignChanged));
     }
     if lead.claim.as_ref() != Some(&attempt.claim) || lead.n + 1 != attempt.n {
         return Ok(Err(Withdrawal::GateClosed));
     }
+    let listed = if lacks(Part::Listed) {
+        Facts { do_not_call: false }
+    } else {
+        listed
+    };
     match gate(&campaign, &lead, listed, fleet.clock.now()) {
         gate::Verdict::Allow => Ok(Ok((campaign, lead))),
         gate::Verdict::Closed => Ok(Err(Withdrawal::CampaignChanged)),

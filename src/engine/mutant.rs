@@ -7,6 +7,10 @@
 pub enum Part {
     /// What RECHECK finds out is ignored.
     Recheck,
+    /// RECHECK does not read the do-not-call list.
+    Listed,
+    /// An opt-out counts as written, and is not.
+    OptOut,
     /// FENCE lets everything through, however late.
     Fence,
     /// One empty list, however early, is proof of absence.

@@ -134,7 +134,7 @@ async fn free_slots(fleet: &Fleet, campaign: &Campaign, most: usize) -> Answer<O
         return Ok(None);
     }
     let taken = fleet.store.taken_slots(&campaign.id).await?;
-    let free = (0..campaign.limit).filter(|slot| !taken.contains(slot));
+    let free = (0..campaign.slots()).filter(|slot| !taken.contains(slot));
     Ok(Some(Free {
         slots: free.take(most).collect(),
         others: taken.len(),

@@ -194,7 +194,7 @@ async fn ask(fleet: &Fleet, attempt: Attempt, now: Timestamp) -> Answer<()> {
         match carrier.look(&call_id).await {
             Ok(record) => {
                 let learnt = learn(fleet, attempt, &record, now).await?;
-                let Some(attempt) = learnt.filter(Attempt::is_live) else {
+                let Some(attempt) = learnt.filter(|a| a.state != CallState::Ended) else {
                     return Ok(());
                 };
                 next = match attempt.state {

@@ -20,6 +20,7 @@ use dialfleet_domain::lead::Lead;
 use dialfleet_domain::time::Timestamp;
 
 use crate::fleet::Fleet;
+use crate::mutant::{Part, lacks};
 use crate::order;
 use crate::port::carrier::{CallStatus, CarrierError, CommandStyle, Page, StepRequest};
 use crate::port::store::Answer;
@@ -137,7 +138,12 @@ pub(crate) async fn hear(
     call_id: &CarrierCallId,
     (turn, input): (u32, Input),
 ) -> Answer<bool> {
-    if !attempt.is_talking_on(call_id) || turn < attempt.turn() {
+    let talking = attempt.is_talking_on(call_id);
+    if turn < attempt.turn() || !talking && !input.has_keys() {
+        return Ok(true);
+    }
+    if !talking {
+        hear_late(fleet, attempt, (turn, input)).await?;
         return Ok(true);
     }
     let Some(talk) = prepare(fleet, attempt).await? else {
@@ -145,6 +151,21 @@ pub(crate) async fn hear(
     };
     take(fleet, attempt, &talk.script, (turn, input)).await?;
     Ok(true)
+}
+
+/// Hears what was pressed on a call that is over, or being ended. Returns the attempt as it is now.
+pub(crate) async fn hear_late(
+    fleet: &Fleet,
+    attempt: &Attempt,
+    (turn, input): (u32, Input),
+) -> Answer<Option<Attempt>> {
+    let Some(talk) = prepare(fleet, attempt).await? else {
+        return Ok(None);
+    };
+    let now = fleet.clock.now();
+    let change = |a: &mut Attempt| a.hear_late(&talk.script, turn, input, now);
+    let heard = fleet.amend(attempt.clone(), change).await?;
+    Ok(heard.map(|(attempt, _)| attempt))
 }
 
 /// Gives the flow an input that no question of the carrier brought.
@@ -359,7 +380,9 @@ pub(crate) fn input_of(attempt: &Attempt, talk: &Talk, input: Input) -> Option<I
 
 /// Writes the person's wish down, then ends what else rings for them, then tells the flow.
 pub(crate) async fn opt_out(fleet: &Fleet, attempt: &Attempt) -> Answer<bool> {
-    order::opt_out(fleet, attempt).await?;
+    if !lacks(Part::OptOut) {
+        order::opt_out(fleet, attempt).await?;
+    }
     fleet.metrics.flow("opted_out");
     let waits = attempt.session.as_deref();
     let waits = waits.is_some_and(dialfleet_domain::flow::Session::awaits_opt_out);

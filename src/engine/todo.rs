@@ -140,7 +140,7 @@ async fn take_back(fleet: &Fleet, attempt: &Attempt) -> Answer<bool> {
         let limit = fleet
             .campaign(&fresh.campaign)
             .await?
-            .map_or(0, |c| c.limit);
+            .map_or(0, |c| c.slots());
         let now = fleet.clock.now();
         let channel = match fresh.current_leg() {
             Some((_, leg)) => {

@@ -53,7 +53,7 @@ pub(crate) fn status(
             "dialing",
             format!(
                 "Running: {live} of {} slots busy, {} left.",
-                campaign.limit,
+                campaign.slots(),
                 leads(pending)
             ),
         ),
@@ -162,7 +162,7 @@ fn idle(campaign: &Campaign, counts: &Counts, facts: &Facts, now: Timestamp) -> 
             "dialing",
             format!(
                 "Running: 0 of {} slots busy, {} left.",
-                campaign.limit,
+                campaign.slots(),
                 leads(pending)
             ),
         ),

@@ -60,6 +60,40 @@ async fn the_bundled_sample_is_dialed_to_the_end() {
 }
 
 #[tokio::test]
+async fn nobody_is_called_whom_no_agent_could_talk_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = (1..=60).map(|n| format!("+155501{n:05}\n"));
+    let file = ["phone\n".to_owned()].into_iter().chain(rows);
+    std::fs::write(folder.path().join("leads.csv"), file.collect::<String>()).unwrap();
+    let campaign = |capacity: u32| {
+        format!(
+            "name = \"agents\"\nconcurrency = 10\n[retry]\nmax_attempts = 1\n[flow]\n\
+             steps = [{{ do = \"stream\", url = \"wss://agent.example.com/calls\", capacity = {capacity} }}]\n"
+        )
+    };
+    let args = [
+        "--leads",
+        "leads.csv",
+        "--campaign",
+        "c.toml",
+        "--speed",
+        "600",
+    ];
+    std::fs::write(folder.path().join("c.toml"), campaign(0)).unwrap();
+    let (output, _) = dev(folder.path(), &args).await;
+    let refused = said(&output);
+    assert!(!output.status.success(), "{refused}");
+    assert!(refused.contains("/steps/0/capacity"), "{refused}");
+    std::fs::write(folder.path().join("c.toml"), campaign(3)).unwrap();
+    let (output, report) = dev(folder.path(), &args).await;
+    assert!(output.status.success(), "{}", said(&output));
+    let report = report.unwrap();
+    assert_eq!(report["done"], 60, "{report}");
+    let most: Vec<_> = report["max_live"].as_object().unwrap().values().collect();
+    assert_eq!(most, [3], "{report}");
+}
+
+#[tokio::test]
 async fn a_messy_file_is_dialed_and_every_bad_row_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let mut file = b"\xef\xbb\xbfPhone,name,note,extra\r\n".to_vec();

@@ -50,20 +50,24 @@ struct Args {
     /// Let things go wrong for N times as long: more attempts under faults for the time a world takes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10))]
     bad_times: u32,
+    /// Let every second person who answers press the key that means an opt-out, most of them on several campaigns' lists
+    #[arg(long)]
+    opt_outs: bool,
     /// Tell one line about each good world, and all that is known about a bad one, the engine's log too
     #[arg(long)]
     explain: bool,
     /// Go on after a broken promise, and tell each in one line
     #[arg(long)]
     keep_going: bool,
-    /// Take away what the promises rest on: recheck, fence, u2, u3, u4, version or proof. The run should fail
+    /// Take away what the promises rest on: recheck, listed, opt-out, lock, fence, u2, u3, u4, version or proof. The run
+    /// should fail
     #[arg(long, value_name = "NAME")]
     mutant: Option<Mutant>,
     /// Instead: kill a process before and after every method of every port, whatever the seeds
-    #[arg(long, conflicts_with_all = ["seeds", "seed", "jobs", "quiet", "bad_times", "explain", "keep_going", "mutant"])]
+    #[arg(long, conflicts_with_all = ["seeds", "seed", "jobs", "quiet", "bad_times", "opt_outs", "explain", "keep_going", "mutant"])]
     everywhere: bool,
     /// Instead: route thousands of calls over carriers of different price and quality, with workers that come and go
-    #[arg(long, conflicts_with_all = ["everywhere", "seeds", "seed", "jobs", "quiet", "explain", "keep_going", "mutant"])]
+    #[arg(long, conflicts_with_all = ["everywhere", "seeds", "seed", "jobs", "quiet", "opt_outs", "explain", "keep_going", "mutant"])]
     market: bool,
 }
 
@@ -76,6 +80,7 @@ impl Args {
         };
         Options {
             bad_times: self.bad_times,
+            opt_outs: self.opt_outs,
             mutant: self.mutant,
             ..base
         }
@@ -88,10 +93,13 @@ impl Args {
             1 => String::new(),
             n => format!(" --bad-times {n}"),
         };
+        let opt_outs = if self.opt_outs { " --opt-outs" } else { "" };
         let mutant = self
             .mutant
             .map_or_else(String::new, |m| format!(" --mutant {m}"));
-        format!("cargo xtask sim --seeds 1 --seed {seed}{quiet}{bad_times}{mutant} --explain")
+        format!(
+            "cargo xtask sim --seeds 1 --seed {seed}{quiet}{bad_times}{opt_outs}{mutant} --explain"
+        )
     }
 
     /// What went wrong: one line, or everything that is known.

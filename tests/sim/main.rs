@@ -55,6 +55,22 @@ swarm! {
     swarm_from_1750: "1750";
 }
 
+/// Opt-outs that the worlds below must have seen to mean anything.
+const MANY: u64 = 400;
+
+#[test]
+fn nobody_is_called_again_who_opted_out() {
+    let args = ["--opt-outs", "--seeds", "200", "--jobs", "1"];
+    let (kept, said) = simulate(&args);
+    assert!(kept, "{said}");
+    let (before, _) = said.split_once(" opt-outs").expect("it counts them");
+    let count = before
+        .rsplit(' ')
+        .next()
+        .and_then(|n| n.parse::<u64>().ok());
+    assert!(count >= Some(MANY), "only {count:?} opt-outs");
+}
+
 #[test]
 fn a_crash_at_every_place() {
     let (kept, said) = simulate(&["--everywhere"]);
@@ -87,4 +103,12 @@ fn the_same_seed_is_the_same_world() {
         crashes += once.crashes;
     }
     assert!(crashes > 0, "nothing went wrong");
+    let talkative = Options {
+        opt_outs: true,
+        ..Options::swarm()
+    };
+    let once = run(5, &talkative).unwrap_or_else(|failure| panic!("{failure}"));
+    let again = run(5, &talkative.explained()).unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(once, again);
+    assert!(once.opt_outs > 0, "nobody pressed a key");
 }

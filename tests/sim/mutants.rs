@@ -5,7 +5,13 @@ use super::simulate;
 
 /// Expects one of the first `seeds` worlds with this defect to break a promise.
 fn is_noticed(mutant: &str, seeds: &str) {
-    let (kept, said) = simulate(&["--mutant", mutant, "--seeds", seeds, "--jobs", "1"]);
+    is_noticed_in(mutant, seeds, &[]);
+}
+
+/// The same in worlds of a kind.
+fn is_noticed_in(mutant: &str, seeds: &str, kind: &[&str]) {
+    let these = ["--mutant", mutant, "--seeds", seeds, "--jobs", "1"];
+    let (kept, said) = simulate(&[&these, kind].concat());
     assert!(!kept, "{seeds} worlds can do without: {mutant}");
     assert!(
         said.contains(" 1 violations,"),
@@ -16,6 +22,11 @@ fn is_noticed(mutant: &str, seeds: &str) {
 #[test]
 fn without_reading_the_facts_again() {
     is_noticed("recheck", "200");
+}
+
+#[test]
+fn without_writing_an_opt_out_before_it_is_confirmed() {
+    is_noticed_in("opt-out", "10", &["--opt-outs"]);
 }
 
 #[test]

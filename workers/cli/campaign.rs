@@ -121,7 +121,8 @@ const SHOW: [Column; 12] = [
     ("reserved", "cost.reserved"),
 ];
 /// What the API says only when it is not the default.
-const SETTINGS: [Column; 5] = [
+const SETTINGS: [Column; 6] = [
+    ("stream capacity", "stream_capacity"),
     ("budget", "budget.total"),
     ("paused by", "paused_by"),
     ("routing", "routing"),

@@ -190,7 +190,8 @@ pub struct Attempt {
     /// holds none, or the carrier's are not counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<Channel>,
-    /// `true` while the phone is locked: live, unresolved or cooling off; absent otherwise.
+    /// `true` while the phone is locked: live, unresolved, cooling off, or ended with an opt-out that is
+    /// not on the list yet; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<bool>,
     /// Where it stands.

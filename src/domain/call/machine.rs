@@ -247,6 +247,9 @@ impl Attempt {
         }
         self.todo.retain(|todo| !done.contains(todo));
         self.todo_at = (!self.todo.is_empty()).then_some(again);
+        if self.state == CallState::Ended {
+            self.unlock();
+        }
         self.version += 1;
         Verdict::Note
     }
@@ -372,7 +375,7 @@ impl Attempt {
         }
     }
 
-    /// The end, in one place: the slot and the phone become free and the outcome is fixed.
+    /// The end, in one place: the slot becomes free, the phone too, and the outcome is fixed.
     fn settle(&mut self, event: &CallEvent, now: Timestamp) {
         self.outcome = Some(match event {
             CallEvent::Ended { ending, .. } => {
@@ -400,11 +403,19 @@ impl Attempt {
             | CallEvent::ProvenAbsent => Outcome::Expired,
         });
         self.ended_at = Some(now);
-        self.live = None;
+        self.unlock();
         self.settle_cost(now);
         // The slot first: somebody else is waiting for it.
         self.free_slot(now);
         self.command(now, Todo::ProjectLead);
+    }
+
+    /// The phone is free, unless the person has just said that nobody shall call again: then not before
+    /// that is on the list which everybody reads.
+    fn unlock(&mut self) {
+        if !self.may_wish_no_more() {
+            self.live = None;
+        }
     }
 
     /// The channel goes with the slot.

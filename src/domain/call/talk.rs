@@ -106,7 +106,7 @@ pub enum Suspicion {
 
 impl Attempt {
     /// Adds the command to give the flow its input number `turn`, if it is the answered call's and
-    /// news.
+    /// news. Keys are heard after the call's end, too: they may have meant an opt-out.
     pub fn will_hear(
         &mut self,
         call_id: &CarrierCallId,
@@ -114,7 +114,8 @@ impl Attempt {
         input: Input,
         now: Timestamp,
     ) -> Verdict {
-        if !self.is_talking_on(call_id) || turn < self.turn() {
+        let heard = self.is_talking_on(call_id) || self.is_of(call_id) && input.has_keys();
+        if !heard || turn < self.turn() {
             return Verdict::Ignore;
         }
         let call_id = call_id.clone();
@@ -214,6 +215,42 @@ impl Attempt {
                 step,
             },
         );
+    }
+
+    /// Takes input number `turn` of a call that is over, or being ended: of all that it may have meant, an
+    /// opt-out still counts.
+    pub fn hear_late(
+        &mut self,
+        script: &Script,
+        turn: u32,
+        input: Input,
+        now: Timestamp,
+    ) -> Verdict {
+        let session = self.session.as_deref();
+        let meant = session.is_some_and(|session| {
+            session.turn == turn && session.leads_to_opt_out(script, input, self.party)
+        });
+        if meant {
+            self.wish_no_more(now)
+        } else {
+            Verdict::Ignore
+        }
+    }
+
+    /// Whether the person may have said that nobody shall call again, and that is not on the list yet.
+    #[must_use]
+    pub fn may_wish_no_more(&self) -> bool {
+        self.todo.iter().any(|todo| match todo {
+            Todo::OptOut => true,
+            Todo::Hear { input, .. } => input.has_keys(),
+            Todo::ProjectLead
+            | Todo::HandOff { .. }
+            | Todo::HangUp { .. }
+            | Todo::Perform { .. }
+            | Todo::Judge
+            | Todo::Record { .. }
+            | Todo::TakeBack => false,
+        })
     }
 
     /// Adds the command to keep the person from being called again, whatever became of the call.

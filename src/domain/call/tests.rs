@@ -8,6 +8,7 @@ use super::attempt::{HARD_END_SLACK, INTENT_STALE, MAX_TIMELINE, NewAttempt};
 use super::event::Withdrawal;
 use super::machine::step;
 use super::*;
+use crate::flow::{Input, Keys};
 use crate::id::{CampaignId, CarrierCallId, CarrierId, ClaimToken, LeadId, Nonce, TenantId};
 use crate::phone::E164;
 use crate::time::Timestamp;
@@ -162,6 +163,49 @@ fn the_table_is_what_it_says() {
             );
         }
     }
+}
+
+#[test]
+fn whoever_opts_out_is_not_called_before_that_is_on_the_list() {
+    let at = |s| T0 + Duration::from_secs(s);
+    let ended = CallEvent::Ended {
+        call_id: call_id(),
+        ending: Ending::Completed,
+        duration_s: Some(3),
+        sip: Some(200),
+    };
+    let mut a = attempt();
+    a.apply(&CallEvent::Answered { call_id: call_id() }, at(1));
+    assert_eq!(a.wish_no_more(at(2)), Verdict::Note);
+    a.apply(&ended, at(3));
+    assert_eq!(
+        (a.state, a.slot, a.is_live()),
+        (CallState::Ended, None, true),
+        "the slot is free, the person is not"
+    );
+    let others = [Todo::HandOff { slot: 3 }, Todo::ProjectLead];
+    a.finish(&others, at(6));
+    assert!(a.is_live(), "the list could not be written");
+    a.finish(&[Todo::OptOut], at(9));
+    assert!(!a.is_live());
+    // Nobody knows yet what the key meant.
+    let mut b = attempt();
+    b.apply(&CallEvent::Answered { call_id: call_id() }, at(1));
+    let nine = Input::Keys {
+        keys: Keys::parse("9").unwrap(),
+    };
+    assert_eq!(b.will_hear(&call_id(), 1, nine, at(2)), Verdict::Note);
+    b.apply(&ended, at(3));
+    assert!(b.is_live());
+    b.finish(&b.todo.clone(), at(4));
+    assert!(!b.is_live());
+    // Told of it after the end, it has nothing left to lock.
+    let mut late = attempt();
+    late.apply(&ended, at(3));
+    assert_eq!(late.wish_no_more(at(4)), Verdict::Note);
+    assert!(!late.is_live());
+    late.finish(&[Todo::OptOut], at(5));
+    assert!(!late.is_live());
 }
 
 #[test]

@@ -24,6 +24,34 @@ fn an_old_document_has_the_defaults_and_stays_as_it_is() {
 }
 
 #[test]
+fn the_least_capacity_of_its_programs_counts() {
+    let stream = |capacity: Option<u32>| crate::flow::Step::Stream {
+        url: "wss://agent.example/calls".to_owned(),
+        codec: crate::flow::Codec::default(),
+        params: std::collections::BTreeMap::new(),
+        capacity,
+    };
+    let with = |capacities: [Option<u32>; 2]| {
+        let mut campaign = read(old());
+        campaign.flow = Flow::of(capacities.map(stream).into());
+        campaign.former_limit = Some(FormerLimit {
+            limit: 10,
+            until: Timestamp::default(),
+        });
+        (campaign.slots(), campaign.most_slots())
+    };
+    let table = [
+        ([None, None], (5, 10)),
+        ([None, Some(3)], (3, 3)),
+        ([Some(2), Some(3)], (2, 2)),
+        ([Some(7), None], (5, 7)),
+    ];
+    for (capacities, expected) in table {
+        assert_eq!(with(capacities), expected, "{capacities:?}");
+    }
+}
+
+#[test]
 fn what_is_not_the_default_is_written_and_read() {
     // What is stored, and what of it is written again.
     let same = |value: Value| (value.clone(), Some(value));

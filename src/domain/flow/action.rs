@@ -257,4 +257,10 @@ impl Input {
             None
         }
     }
+
+    /// Whether keys were pressed.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.keys().is_some_and(|keys| !keys.as_str().is_empty())
+    }
 }

@@ -8,6 +8,7 @@ use super::{
     Flow, MAX_DEPTH, MAX_NAMES, MAX_STEPS, MAX_TEXT, MAX_TEXTS, MAX_WAITING_S, ShownNumber, Step,
     Target,
 };
+use crate::campaign::MAX_CONCURRENCY;
 use crate::phone::E164;
 
 /// Faults told at once.
@@ -246,7 +247,15 @@ impl Checker<'_> {
                     );
                 }
             }
-            Step::Stream { url, params, .. } => {
+            Step::Stream {
+                url,
+                params,
+                capacity,
+                ..
+            } => {
+                if let Some(most) = capacity {
+                    self.within(&format!("{here}/capacity"), *most, 1, MAX_CONCURRENCY);
+                }
                 if !is_web_address(url, "wss") || url.contains(['?', '#']) {
                     self.fault(
                         format!("{here}/url"),

@@ -279,7 +279,9 @@ impl Compiler<'_> {
             }),
             Step::Branch { .. } => self.branch(step),
             Step::Record { on } => self.ops.push(Op::Record { on: *on }),
-            Step::Stream { url, codec, params } => self.ops.push(Op::Stream {
+            Step::Stream {
+                url, codec, params, ..
+            } => self.ops.push(Op::Stream {
                 url: url.clone(),
                 codec: *codec,
                 params: params.clone(),

@@ -109,6 +109,16 @@ impl Session {
         matches!(self.at.wait, Wait::OptOut)
     }
 
+    /// Whether what follows this input would be an opt-out.
+    #[must_use]
+    pub fn leads_to_opt_out(&self, script: &Script, input: Input, party: Option<Party>) -> bool {
+        let whole = Script {
+            grain: Grain::Document,
+            ..script.clone()
+        };
+        self.clone().take(&whole, input, party).then == Then::OptOut
+    }
+
     /// Whether it has come to its end.
     #[must_use]
     pub const fn is_over(&self) -> bool {

@@ -151,7 +151,7 @@ async fn detail(app: &ApiState, campaign: Campaign) -> Result<CampaignDetail, Ap
     let leads = fleet.store.lead_counts(&campaign.id).await?;
     let live = fleet.store.live_attempts(&campaign.id).await?;
     let cost = Costs::new(&fleet.store.campaign_spend(&campaign.id).await?);
-    let slots = SlotView::all(campaign.limit, &live);
+    let slots = SlotView::all(campaign.slots(), &live);
     let busy = live.iter().filter(|a| a.slot.is_some()).count();
     let busy = u64::try_from(busy).unwrap_or(u64::MAX);
     let facts = facts(app, &campaign, &leads, &live, busy).await?;

@@ -29,6 +29,9 @@ pub(crate) struct CampaignView {
     pub(crate) state: &'static str,
     r#gen: u64,
     concurrency: u32,
+    /// Its flow's programs take no more calls at once than this, whatever the concurrency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_capacity: Option<u32>,
     weight: u32,
     carriers: Vec<CarrierId>,
     caller_ids: Vec<E164>,
@@ -62,6 +65,7 @@ impl From<Campaign> for CampaignView {
             state: c.state.name(),
             r#gen: c.generation,
             concurrency: c.limit,
+            stream_capacity: c.flow.capacity(),
             weight: c.weight,
             carriers: c.carriers,
             caller_ids: c.caller_ids,

@@ -9,8 +9,8 @@ use dialfleet_domain::id::CarrierCallId;
 use dialfleet_domain::phone::E164;
 use dialfleet_engine::port::Carrier;
 use dialfleet_engine::port::carrier::{
-    CallRecord, CallbackNews, CallbackRefused, CarrierError, CarrierProfile, DialAnswer,
-    DialRequest, RawCallback,
+    CallRecord, CallStatus, CallbackNews, CallbackRefused, CarrierError, CarrierProfile,
+    DialAnswer, DialRequest, Document, Page, Question, RawCallback, StepRequest,
 };
 use dialfleet_simulator::Refused;
 use tokio::sync::oneshot;
@@ -19,6 +19,7 @@ use super::chance::Kind;
 use super::exchange::{Body, Exchange, short};
 use super::faults::WIRE_MAX_S;
 use super::gate::Gate;
+use super::talk::{Asked, Sheet};
 use super::weather::Weather;
 
 /// The HTTP client's total time-out.
@@ -86,11 +87,12 @@ impl SimCarrier {
     fn send(&self, request: &DialRequest) -> oneshot::Receiver<DialAnswer> {
         let (tell, told) = oneshot::channel();
         let (fate, there, back) = (self.fate(), self.way(WIRE_MAX_S * 1000), self.way(4_000));
-        let (exchange, weather, carrier) = (
+        let (exchange, weather, profile) = (
             Arc::clone(&self.exchange),
             Arc::clone(&self.weather),
-            self.profile.id.clone(),
+            self.profile.clone(),
         );
+        let carrier = profile.id.clone();
         let (who, request) = (self.gate.who.clone(), request.clone());
         weather.journal.line(
             &who,
@@ -119,7 +121,7 @@ impl SimCarrier {
                 Fate::LostThere | Fate::Hangs { placed: false } => None,
                 Fate::Refused(class) => Some(refused(class)),
                 Fate::Fine | Fate::LostBack | Fate::Hangs { placed: true } => {
-                    Some(match exchange.create(&carrier, &request) {
+                    Some(match exchange.create(&profile, &request) {
                         Ok(call) => {
                             journal.line(
                                 "carrier",
@@ -211,6 +213,11 @@ impl Carrier for SimCarrier {
         self.ask("hang_up", move || exchange.hang_up(&call)).await
     }
 
+    async fn perform(&self, step: &StepRequest) -> Result<(), CarrierError> {
+        let (exchange, step) = (Arc::clone(&self.exchange), step.clone());
+        self.ask("perform", move || exchange.perform(&step)).await
+    }
+
     async fn look(&self, call: &CarrierCallId) -> Result<CallRecord, CarrierError> {
         self.pollable()?;
         self.ask("look", || self.exchange.look(call)).await
@@ -253,6 +260,26 @@ impl Carrier for SimCarrier {
             event_key: body.key,
             call_id,
             statuses: body.statuses,
+        })
+    }
+
+    fn read_question(&self, raw: &RawCallback) -> Result<Question, CallbackRefused> {
+        let unreadable = |why: String| CallbackRefused::Unreadable(why);
+        let asked: Asked =
+            serde_json::from_slice(&raw.body).map_err(|e| unreadable(e.to_string()))?;
+        Ok(Question {
+            call_id: CarrierCallId::parse(asked.call).map_err(|e| unreadable(e.to_string()))?,
+            to: E164::parse(&asked.to, None).ok(),
+            input: asked.input,
+            statuses: vec![CallStatus::Answered],
+            over: false,
+        })
+    }
+
+    fn write_page(&self, page: &Page) -> Option<Document> {
+        Some(Document {
+            content_type: "application/json",
+            body: serde_json::to_string(&Sheet::of(page)).ok()?,
         })
     }
 }

@@ -27,9 +27,11 @@ pub(super) enum Kind {
     Process,
     /// What the operator does.
     Operator,
+    /// What people do who answer, and how carriers are told what they hear.
+    Person,
 }
 
-const KINDS: usize = 9;
+const KINDS: usize = 10;
 
 /// The streams.
 pub(super) struct Chance {

@@ -1,16 +1,17 @@
 //! The promises, checked from outside at every step: what the network saw against what was ordered.
-//! Nothing here asks the engine or its store.
+//! Nothing here asks the engine or its store. What an opt-out promises is in `wishes`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dialfleet_domain::call::{Attempt, CallState};
+use dialfleet_domain::call::{Attempt, CallState, Todo};
 use dialfleet_engine::port::carrier::DialRequest;
 use dialfleet_simulator::{CallView, Ledger, NetEvent};
 
 use super::exchange::short;
 use super::weather::Weather;
+use super::wishes::Wishes;
 
 /// The longest between the last reading of the facts and the request, and a few milliseconds.
 const FENCE: Duration = Duration::from_millis(3_050);
@@ -21,12 +22,14 @@ const PROOF_GAP: Duration = Duration::from_secs(30);
 struct State {
     /// Per campaign, the limits that may have been in force, each from its time on.
     limits: BTreeMap<String, Vec<(Duration, u32)>>,
+    /// Per campaign, how many calls the program takes that people are connected to.
+    capacities: BTreeMap<String, u32>,
     /// Campaigns that must not dial, since when.
     closed: BTreeMap<String, Duration>,
     /// How many people are telling a campaign to dial.
     opening: BTreeMap<String, u32>,
-    /// People who must not be called, since when.
-    opted_out: BTreeMap<String, Duration>,
+    /// People who must not be called.
+    wishes: Wishes,
     /// When the request of each leg was decided on, by `attempt/leg`.
     left: BTreeMap<String, Duration>,
     /// Complete answers to "calls to this person?", by phone: when they were true.
@@ -38,12 +41,14 @@ struct State {
 
 /// The highest limit that may have been in force since then.
 fn highest_limit(state: &State, campaign: &str, since: Duration) -> u32 {
-    state.limits.get(campaign).map_or(0, |limits| {
+    let capacity = state.capacities.get(campaign).copied();
+    let highest = state.limits.get(campaign).map_or(0, |limits| {
         let before = limits.iter().take_while(|(at, _)| *at <= since).last();
         let after = limits.iter().skip_while(|(at, _)| *at <= since);
         let all = before.into_iter().chain(after);
         all.map(|(_, limit)| *limit).max().unwrap_or(0)
-    })
+    });
+    capacity.map_or(highest, |most| most.min(highest))
 }
 
 /// See the module.
@@ -68,6 +73,12 @@ impl Checks {
     pub(super) fn channels(&self, carrier: &str, channels: u32) {
         let mut state = self.state();
         state.channels.insert(carrier.to_owned(), channels);
+    }
+
+    /// A campaign connects people to a program that takes so many calls.
+    pub(super) fn capacity(&self, campaign: &str, most: u32) {
+        let mut state = self.state();
+        state.capacities.insert(campaign.to_owned(), most);
     }
 
     /// A limit is being ordered: it may be in force from now on, and the old one still is.
@@ -114,13 +125,42 @@ impl Checks {
         }
     }
 
-    /// An opt-out was confirmed.
-    pub(super) fn opted_out(&self, phone: &str) {
+    /// A number is on the do-not-call list, by the store itself, or by its word to the operator.
+    pub(super) fn listed(&self, phone: &str) {
         let now = self.weather.time.elapsed();
-        self.state()
-            .opted_out
-            .entry(phone.to_owned())
-            .or_insert(now);
+        self.state().wishes.listed(phone, now);
+    }
+
+    /// Somebody hears on a call that they will not be called again: nothing that is not so may be said.
+    pub(super) fn confirmed(&self, phone: &str) {
+        let now = self.weather.time.elapsed();
+        let tail = tail(phone);
+        self.weather
+            .journal
+            .line("network", format_args!("***{tail} is told: done"));
+        if !self.state().wishes.confirmed(phone, now) {
+            self.weather
+                .fail(format!("***{tail} was told what nobody had written down"));
+        }
+    }
+
+    /// Somebody hears on a call that their wish could not be written down yet.
+    pub(super) fn put_off(&self, phone: &str) {
+        let tail = tail(phone);
+        self.weather
+            .journal
+            .line("network", format_args!("***{tail} is told: not yet"));
+        self.state().wishes.put_off(phone);
+    }
+
+    /// How many were told that they will not be called again.
+    pub(super) fn opt_outs(&self) -> u64 {
+        self.state().wishes.count()
+    }
+
+    /// Whose numbers must be on the list in the end.
+    pub(super) fn promised(&self) -> BTreeSet<String> {
+        self.state().wishes.promised()
     }
 
     /// A carrier's complete list of calls to a person, as it was then, was read.
@@ -161,6 +201,18 @@ impl Checks {
     /// An attempt was written: what was known of it is never unlearned. Its end is final, slot and person
     /// are free from then on, and what the carrier called a call stays its name.
     pub(super) fn rewritten(&self, before: &Attempt, after: &Attempt) {
+        // Of the keys, only one means anything else; who pressed that may be called again.
+        let wished = |a: &Attempt| {
+            a.todo.iter().any(|todo| match todo {
+                Todo::OptOut => true,
+                Todo::Hear { input, .. } => input.keys().is_some_and(|keys| keys.as_str() == "9"),
+                _ => false,
+            })
+        };
+        if !wished(before) && wished(after) && after.is_live() {
+            let now = self.weather.time.elapsed();
+            self.state().wishes.written(after.phone.as_str(), now);
+        }
         let went_back = (before.outcome.is_some() && after.outcome != before.outcome)
             || (!before.is_live() && (after.is_live() || after.slot.is_some()));
         let forgot = after.legs.len() < before.legs.len()
@@ -201,13 +253,11 @@ impl Checks {
                 "a request left for {id} after its campaign was closed"
             ));
         }
-        if state
-            .opted_out
-            .get(request.to.as_str())
-            .is_some_and(too_late)
-        {
+        let forbidden = state.wishes.forbid(request.to.as_str(), now, FENCE);
+        if let Some(since) = forbidden {
+            let s = since.as_secs_f64();
             self.weather.fail(format!(
-                "a request left for {id} after the person had opted out"
+                "a request left for {id} {s:.1} s too late: the person had opted out"
             ));
         }
         let highest = highest_limit(&state, campaign.as_str(), now.saturating_sub(FENCE));
@@ -266,17 +316,11 @@ impl Checks {
     fn check_opt_out(&self, state: &State, phone: &str, what: &str) {
         let now = self.weather.time.elapsed();
         let slack = self.weather.slack();
-        if let Some(since) = state
-            .opted_out
-            .get(phone)
-            .filter(|since| **since + slack < now)
-        {
-            let (s, tail) = (
-                (now - *since).as_secs_f64(),
-                &phone[phone.len().saturating_sub(3)..],
-            );
-            self.weather
-                .fail(format!("***{tail} was {what} {s:.1} s after opting out"));
+        if let Some(since) = state.wishes.forbid(phone, now, slack) {
+            let (s, tail) = (since.as_secs_f64(), tail(phone));
+            self.weather.fail(format!(
+                "***{tail} was {what} {s:.1} s too late: they had opted out"
+            ));
         }
     }
 
@@ -289,7 +333,7 @@ impl Checks {
     /// Something happened to a call.
     pub(super) fn happened(&self, ledger: &Ledger, call: &str, view: &CallView, event: NetEvent) {
         let attempt = view.dial.attempt_key.rsplit(':').next().unwrap_or_default();
-        let tail = &view.dial.to[view.dial.to.len().saturating_sub(3)..];
+        let tail = tail(&view.dial.to);
         let line = format_args!(
             "{} (***{tail} attempt {attempt} leg {}) {event:?}",
             short(call),
@@ -313,6 +357,11 @@ impl Checks {
     pub(super) fn rings(&self) -> u64 {
         self.state().rings
     }
+}
+
+/// What is shown of a number.
+fn tail(phone: &str) -> &str {
+    &phone[phone.len().saturating_sub(3)..]
 }
 
 fn key(attempt: &str, leg: u8) -> String {

@@ -1,6 +1,6 @@
 //! The carriers' side: the simulated network, which call belongs to which carrier, and the callbacks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use dialfleet_domain::campaign::AmdMode;
 use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::time::Timestamp;
-use dialfleet_engine::port::carrier::{CallRecord, CallStatus, CarrierError, DialRequest};
+use dialfleet_engine::port::carrier::{
+    CallRecord, CallStatus, CarrierError, CarrierProfile, CommandStyle, DialRequest,
+};
 use dialfleet_engine::port::store::AttemptStore;
 use dialfleet_simulator::{
     CallStatus as NetStatus, CallView, Dial, HangUp, NetEvent, Network, Refused, Step,
@@ -46,6 +48,10 @@ pub(super) struct Body {
 struct Line {
     carrier: CarrierId,
     url: String,
+    /// Where to ask what happens after the answer, if that is to be asked.
+    flow_url: Option<String>,
+    /// The steps that it was told to do.
+    steps: BTreeSet<u32>,
     amd: bool,
     listed_at: Duration,
     callbacks: u32,
@@ -55,8 +61,8 @@ struct Line {
 pub(super) struct Exchange {
     pub(super) network: Network,
     pub(super) doors: Doors,
-    weather: Arc<Weather>,
-    checks: Arc<Checks>,
+    pub(super) weather: Arc<Weather>,
+    pub(super) checks: Arc<Checks>,
     /// The true store, to see what a request is sent for.
     store: SqliteStore,
     lines: Mutex<BTreeMap<String, Line>>,
@@ -99,9 +105,10 @@ impl Exchange {
     /// A create-call request arrives.
     pub(super) fn create(
         self: &Arc<Self>,
-        carrier: &CarrierId,
+        profile: &CarrierProfile,
         request: &DialRequest,
     ) -> Result<String, Refused> {
+        let carrier = &profile.id;
         let now = self.weather.time.now();
         let dial = Dial {
             carrier: carrier.as_str().to_owned(),
@@ -125,9 +132,12 @@ impl Exchange {
         } else {
             Duration::ZERO
         };
+        let asks = profile.capabilities.commands == CommandStyle::Document;
         let line = Line {
             carrier: carrier.clone(),
             url: request.callback_url.clone(),
+            flow_url: (asks && request.opening.is_none()).then(|| request.flow_url.clone()),
+            steps: BTreeSet::new(),
             amd: request.amd.mode != AmdMode::Off,
             listed_at: self.weather.time.elapsed() + lag,
             callbacks: 0,
@@ -145,7 +155,7 @@ impl Exchange {
     }
 
     /// Lets everything happen to a call that is due; returns when there is more.
-    fn advance(self: &Arc<Self>, call: &str) -> Option<Duration> {
+    pub(super) fn advance(self: &Arc<Self>, call: &str) -> Option<Duration> {
         loop {
             match self.network.step(call, self.weather.time.now()) {
                 Step::Event(event) => self.happened(call, event),
@@ -180,6 +190,11 @@ impl Exchange {
                         }],
                     );
                 }
+                let flow_url = self.lines().get(call).and_then(|l| l.flow_url.clone());
+                if let Some(url) = flow_url {
+                    let conversation = Arc::clone(self).converse(call.to_owned(), url);
+                    self.weather.spawn(conversation);
+                }
                 vec![CallStatus::Answered]
             }
             NetEvent::Ended { .. } => vec![status(&view)],
@@ -187,7 +202,7 @@ impl Exchange {
         self.call_back(call, statuses);
     }
 
-    fn call_back(self: &Arc<Self>, call: &str, statuses: Vec<CallStatus>) {
+    pub(super) fn call_back(self: &Arc<Self>, call: &str, statuses: Vec<CallStatus>) {
         let (w, f) = (&self.weather, &self.weather.faults);
         let (url, nth) = {
             let mut lines = self.lines();
@@ -241,6 +256,13 @@ impl Exchange {
         self.weather
             .journal
             .line("carrier", format_args!("callback given up"));
+    }
+
+    /// Whether a call was not told to do this step before.
+    pub(super) fn is_new(&self, call: &str, step: u32) -> bool {
+        let mut lines = self.lines();
+        let line = lines.get_mut(call);
+        line.is_some_and(|line| line.steps.insert(step))
     }
 
     /// The caller wants a call ended.

@@ -73,6 +73,8 @@ pub struct Faults {
     pub nonsense: f64,
     /// Another campaign begins, per minute.
     pub campaigns: f64,
+    /// A person who answers, and is asked, presses the key that means an opt-out.
+    pub keys: f64,
 }
 
 impl Faults {
@@ -112,6 +114,7 @@ impl Faults {
         opt_outs: 0.0,
         nonsense: 0.0,
         campaigns: 0.0,
+        keys: 0.0,
     };
 
     /// The most of everything.
@@ -150,9 +153,10 @@ impl Faults {
         opt_outs: 6.0,
         nonsense: 1.0,
         campaigns: 0.5,
+        keys: 0.1,
     };
 
-    fn each(&mut self) -> [&mut f64; 34] {
+    fn each(&mut self) -> [&mut f64; 35] {
         [
             &mut self.store_unavailable,
             &mut self.store_unclear,
@@ -188,6 +192,7 @@ impl Faults {
             &mut self.opt_outs,
             &mut self.nonsense,
             &mut self.campaigns,
+            &mut self.keys,
         ]
     }
 

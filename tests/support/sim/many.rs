@@ -28,6 +28,8 @@ pub struct Sum {
     pub placed: u64,
     /// Rings.
     pub rings: u64,
+    /// People who were told on the call that nobody will call them again.
+    pub opt_outs: u64,
     /// Processes killed.
     pub crashes: u64,
     /// Processes that ended when they were told to.
@@ -57,6 +59,7 @@ impl Sum {
         self.faulted += report.faulted;
         self.placed += report.placed;
         self.rings += report.rings;
+        self.opt_outs += report.opt_outs;
         self.crashes += report.crashes;
         self.restarts += report.restarts;
         self.unclear += report.unclear;
@@ -70,12 +73,13 @@ impl fmt::Display for Sum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} worlds, {} attempts ({} under faults), {} rings, {} crashes, {} restarts, {} unclear answers, {} violations, \
-             {:.1} h of virtual time",
+            "{} worlds, {} attempts ({} under faults), {} rings, {} opt-outs, {} crashes, {} restarts, {} unclear answers, \
+             {} violations, {:.1} h of virtual time",
             self.worlds,
             self.attempts,
             self.faulted,
             self.rings,
+            self.opt_outs,
             self.crashes,
             self.restarts,
             self.unclear,

@@ -11,8 +11,9 @@
 //!
 //! * [`faults`]: what can go wrong. * `gate`, `process`: processes and how they die.
 //! * `store`, `queue`, `carrier`: the faulty ports. * `exchange`, `door`: carriers and callbacks.
+//! * `talk`: what is heard on a call, and which keys are pressed. * `folder`: a machine's disk.
 //! * [`market`]: three carriers and a router, without faults.
-//! * `operator`, `customer`, `desk`: people, and where they are served. * `checks`, `settle`: the promises. * `world`: one world's course.
+//! * `operator`, `customer`, `desk`: people, and where they are served. * `checks`, `wishes`, `settle`: the promises. * `world`: one world's course.
 #![expect(
     clippy::arc_with_non_send_sync,
     reason = "a world has one thread; its parts are shared as those of the engine are"
@@ -26,6 +27,7 @@ mod desk;
 mod door;
 mod exchange;
 pub mod faults;
+mod folder;
 mod gate;
 mod journal;
 mod many;
@@ -37,8 +39,10 @@ mod process;
 mod queue;
 mod settle;
 mod store;
+mod talk;
 mod time;
 mod weather;
+mod wishes;
 mod world;
 
 use std::collections::BTreeSet;
@@ -73,6 +77,9 @@ pub struct Options {
     /// Every process is killed at this one of the [`PLACES`], again and again, and nothing else happens
     /// to it.
     pub aim: Option<&'static str>,
+    /// Every second person who answers presses the key that means an opt-out, and nearly everybody is on
+    /// the lists of several campaigns.
+    pub opt_outs: bool,
 }
 
 impl Options {
@@ -87,6 +94,7 @@ impl Options {
             bad_times: 1,
             mutant: None,
             aim: None,
+            opt_outs: false,
         }
     }
 
@@ -101,6 +109,7 @@ impl Options {
             bad_times: 1,
             mutant: None,
             aim: None,
+            opt_outs: false,
         }
     }
 
@@ -136,6 +145,8 @@ pub struct Report {
     pub rings: u64,
     /// Most live calls at any moment.
     pub max_live: u32,
+    /// People who were told on the call that nobody will call them again.
+    pub opt_outs: u64,
     /// Processes killed.
     pub crashes: u64,
     /// Processes that ended when they were told to.

@@ -12,6 +12,12 @@ use dialfleet_engine::mutant::{Part, Taken};
 pub enum Mutant {
     /// Facts are not read again after the intent.
     Recheck,
+    /// Of them, the do-not-call list is not.
+    Listed,
+    /// An opt-out is confirmed without being written.
+    OptOut,
+    /// The phone is free at the end of a call whose opt-out is not on the list yet.
+    Lock,
     /// A request leaves however long ago they were.
     Fence,
     /// The unique index on slots.
@@ -28,8 +34,11 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Recheck,
+        Self::Listed,
+        Self::OptOut,
+        Self::Lock,
         Self::Fence,
         Self::U2,
         Self::U3,
@@ -43,6 +52,9 @@ impl Mutant {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Recheck => "recheck",
+            Self::Listed => "listed",
+            Self::OptOut => "opt-out",
+            Self::Lock => "lock",
             Self::Fence => "fence",
             Self::U2 => "u2",
             Self::U3 => "u3",
@@ -56,9 +68,11 @@ impl Mutant {
     pub(super) fn taken_from_engine(self) -> Option<Taken> {
         let part = match self {
             Self::Recheck => Part::Recheck,
+            Self::Listed => Part::Listed,
+            Self::OptOut => Part::OptOut,
             Self::Fence => Part::Fence,
             Self::Proof => Part::Proof,
-            Self::U2 | Self::U3 | Self::U4 | Self::Version => return None,
+            Self::Lock | Self::U2 | Self::U3 | Self::U4 | Self::Version => return None,
         };
         Some(Taken::away(part))
     }
@@ -69,7 +83,13 @@ impl Mutant {
             Self::U2 => store.lose_index("attempts_u2").await,
             Self::U3 => store.lose_index("attempts_u3").await,
             Self::U4 => store.lose_index("attempts_u4").await,
-            Self::Recheck | Self::Fence | Self::Version | Self::Proof => {}
+            Self::Recheck
+            | Self::Listed
+            | Self::OptOut
+            | Self::Lock
+            | Self::Fence
+            | Self::Version
+            | Self::Proof => {}
         }
     }
 }

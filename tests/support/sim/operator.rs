@@ -26,6 +26,7 @@ use futures_util::future::LocalBoxFuture;
 use super::chance::Kind;
 use super::checks::Checks;
 use super::process::Company;
+use super::talk;
 use super::weather::Weather;
 
 /// The first phone number.
@@ -96,7 +97,7 @@ impl Operator {
 
     /// Makes the first campaigns. Nothing goes wrong yet.
     pub(super) async fn set_up(&self) {
-        for nth in 0..self.draw(1, 3) {
+        for nth in 0..self.draw(1 + u64::from(self.weather.opt_outs), 3) {
             self.establish(nth).await;
         }
     }
@@ -106,6 +107,7 @@ impl Operator {
     async fn establish(&self, nth: u64) -> CampaignId {
         let limit = self.small(1, 8);
         let new = self.campaign(nth, limit);
+        let capacity = new.flow.capacity();
         let campaign = loop {
             let new = new.clone();
             let made = self.ask(|api| {
@@ -124,7 +126,11 @@ impl Operator {
             }
             tokio::time::sleep(AGAIN).await;
         };
-        self.checks.limit_ordered(campaign.id.as_str(), limit);
+        let id = campaign.id.as_str();
+        if let Some(most) = capacity {
+            self.checks.capacity(id, most);
+        }
+        self.checks.limit_ordered(id, limit);
         self.say(format_args!(
             "campaign {} with limit {limit} and {} attempts",
             campaign.id, campaign.retry.max_attempts
@@ -174,7 +180,12 @@ impl Operator {
                 unknown_cooloff_s: 30,
                 rules,
             },
-            flow: Flow::default(),
+            flow: if self.weather.faults.keys > 0.0 {
+                let least = self.small(1, 4);
+                talk::flow((self.draw(0, 1) == 0).then_some(least))
+            } else {
+                Flow::default()
+            },
             recording: dialfleet_domain::recording::RecordingPolicy::default(),
             amd: Amd {
                 mode: if self.draw(0, 1) == 0 {
@@ -200,8 +211,11 @@ impl Operator {
 
     /// People, drawn from all there are.
     pub(super) fn some_phones(&self, count: u64) -> BTreeSet<String> {
+        let all = PEOPLE[self.size];
+        // Nearly everybody is on several lists.
+        let people = if self.weather.opt_outs { all / 3 } else { all };
         (0..count)
-            .map(|_| format!("+{}", FIRST + self.draw(0, PEOPLE[self.size] - 1)))
+            .map(|_| format!("+{}", FIRST + self.draw(0, people - 1)))
             .collect()
     }
 
@@ -323,7 +337,7 @@ impl Operator {
             }
             tokio::time::sleep(AGAIN).await;
         }
-        self.checks.opted_out(phone);
+        self.checks.listed(phone);
         self.say(format_args!("{} opted out", entry));
     }
 

@@ -14,7 +14,7 @@ const PORTS: [&str; 5] = [
     include_str!("../../../src/engine/port/store.rs"),
 ];
 
-/// Ports that no world comes by: nothing is recorded there, and an opt-out is given by people, not by key.
+/// Ports without a place: nothing is recorded in a world, and what is spooled is written without an await.
 #[cfg(test)]
 const ELSEWHERE: [&str; 3] = ["media", "recording", "spool"];
 
@@ -66,7 +66,7 @@ pub(super) const SORE: [&str; 20] = [
 const SEEDS: u64 = 128;
 
 /// What no process of a world calls, and who does.
-const NOT_CALLED: [(&str, &str); 15] = [
+const NOT_CALLED: [(&str, &str); 14] = [
     ("carrier_spend", "people, who only read"),
     (
         "cost",
@@ -83,10 +83,6 @@ const NOT_CALLED: [(&str, &str); 15] = [
     ("list_leads", "people, who only read"),
     ("listen", "nobody yet"),
     ("mac_keys", "the program, before it has a fleet"),
-    (
-        "perform",
-        "carriers that are told each step; the simulated ones read a whole flow",
-    ),
     ("record", "calls that are recorded"),
     ("remove_do_not_call", "people"),
     ("row_errors", "people, who only read"),

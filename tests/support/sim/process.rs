@@ -11,6 +11,7 @@ use dialfleet_adapters::sqlite::SqliteStore;
 use dialfleet_domain::id::{CarrierId, TenantId, WorkerId};
 use dialfleet_domain::rates::RateDeck;
 use dialfleet_engine::dialer::Dialer;
+use dialfleet_engine::opt_out::OptOuts;
 use dialfleet_engine::pace::Pace;
 use dialfleet_engine::port::carrier::CarrierProfile;
 use dialfleet_engine::port::{Carrier, Clock};
@@ -33,6 +34,7 @@ use super::desk::{self, Desk};
 use super::door::{self, Knock};
 use super::exchange::Exchange;
 use super::faults::FREEZE_MAX_S;
+use super::folder::Folders;
 use super::gate::{Blow, Exit, Gate, Shell, Trap};
 use super::mutant::Mutant;
 use super::places::{PLACES, SORE};
@@ -58,6 +60,7 @@ pub(super) struct Company {
     pub(super) keys: CallbackKeys,
     pub(super) metrics: Metrics,
     pub(super) desk: Desk,
+    pub(super) folders: Folders,
     pub(super) staff: Mutex<BTreeMap<String, Process>>,
     pub(super) tally: Mutex<Tally>,
 }
@@ -114,6 +117,7 @@ impl Company {
             metrics: Metrics::new(),
             staff: Mutex::default(),
             desk: Desk::default(),
+            folders: Folders::default(),
             tally: Mutex::default(),
         }))
     }
@@ -153,7 +157,7 @@ impl Company {
                     .iter()
                     .map(|profile| (profile, self.decks.get(&profile.id).cloned())),
             ),
-            opt_outs: dialfleet_engine::opt_out::OptOuts::default(),
+            opt_outs: OptOuts::with(self.folders.of(who)),
             dialer: dials.then(|| Dialer::new(carriers.keys())),
             carriers,
             clock: FleetClock::new(clock),
@@ -196,7 +200,12 @@ impl Company {
             } else {
                 let (desk, requests) = (Arc::clone(&fleet), self.desk.open());
                 let serve = async move {
-                    futures_util::join!(door::serve(&fleet, knocks), desk::serve(desk, requests));
+                    let doors = door::serve(&fleet, knocks);
+                    futures_util::join!(
+                        doors,
+                        desk::serve(desk, requests),
+                        role::keep_time(&fleet)
+                    );
                 };
                 serve.boxed_local()
             };

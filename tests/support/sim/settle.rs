@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dialfleet_domain::call::{Attempt, CallState, Outcome};
 use dialfleet_domain::campaign::{Campaign, CampaignState};
 use dialfleet_domain::lead::Lead;
+use dialfleet_domain::phone::E164;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::Queue;
 use dialfleet_engine::port::store::{
@@ -148,6 +149,18 @@ pub(super) async fn verdict(
             let tail = &phone[phone.len().saturating_sub(3)..];
             return Ok(Err(format!(
                 "***{tail} rang {rings} times for {attempts} attempts"
+            )));
+        }
+    }
+    for phone in company.checks.promised() {
+        let Ok(number) = E164::parse(&phone, None) else {
+            continue;
+        };
+        let listed = store.do_not_call(&company.tenant, &[number]).await?;
+        if listed != [true] {
+            let tail = &phone[phone.len().saturating_sub(3)..];
+            return Ok(Err(format!(
+                "***{tail} opted out, and is not on the do-not-call list"
             )));
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dialfleet_adapters::sqlite::SqliteStore;
-use dialfleet_domain::call::Attempt;
+use dialfleet_domain::call::{Attempt, CallState};
 use dialfleet_domain::campaign::{Campaign, CampaignState};
 use dialfleet_domain::id::{
     AttemptId, CampaignId, CarrierCallId, CarrierId, ClaimToken, ImportId, LeadId, RecordingId,
@@ -248,7 +248,7 @@ impl FaultyStore {
         Watched {
             store: self.inner.clone(),
             checks: Arc::clone(&self.checks),
-            unchecked: self.weather.mutant == Some(Mutant::Version),
+            missing: self.weather.mutant,
         }
     }
 
@@ -404,12 +404,11 @@ delegate! { AttemptStore:
     }
 }
 
-/// The attempts as they are stored, and who watches how they change.
+/// What is stored, and who watches how it changes.
 struct Watched {
     store: SqliteStore,
     checks: Arc<Checks>,
-    /// The version is not compared.
-    unchecked: bool,
+    missing: Option<Mutant>,
 }
 
 impl Watched {
@@ -417,7 +416,13 @@ impl Watched {
         let ids: Vec<AttemptId> = saves.iter().map(|save| save.attempt.id.clone()).collect();
         let stored = AttemptStore::attempts(&self.store, &ids).await?;
         let mut saves = saves.to_vec();
-        if self.unchecked {
+        if self.missing == Some(Mutant::Lock) {
+            for save in &mut saves {
+                let over = save.attempt.state == CallState::Ended;
+                save.attempt.live = save.attempt.live.filter(|_| !over);
+            }
+        }
+        if self.missing == Some(Mutant::Version) {
             for (save, stored) in saves.iter_mut().zip(&stored) {
                 save.expected = stored.as_ref().map_or(save.expected, |a| a.version);
             }
@@ -430,12 +435,19 @@ impl Watched {
         }
         Ok(answers)
     }
+
+    async fn list(&self, entries: &[DoNotCall]) -> Answer<()> {
+        RecordStore::add_do_not_call(&self.store, entries).await?;
+        for entry in entries {
+            self.checks.listed(entry.phone.as_str());
+        }
+        Ok(())
+    }
 }
 
 delegate! { RecordStore:
     late insert_callbacks(callbacks: &[Callback]) -> Vec<Inserted>;
     write delete_callbacks(before: Timestamp, limit: usize) -> u64;
-    late add_do_not_call(entries: &[DoNotCall]) -> ();
     write remove_do_not_call(tenant: &TenantId, phone: &E164) -> bool;
     ask do_not_call(tenant: &TenantId, phones: &[E164]) -> Vec<bool>;
     write insert_import(import: &Import) -> Inserted;
@@ -455,6 +467,16 @@ delegate! { RecordStore:
     ask clock() -> Timestamp;
     ask ping() -> ();
     {
+        async fn add_do_not_call(&self, entries: &[DoNotCall]) -> Answer<()> {
+            let (ledger, owned) = (self.ledger(), entries.to_vec());
+            let later = async move {
+                let _ = ledger.list(&owned).await;
+            };
+            let ledger = self.ledger();
+            let part = self.some(entries).map(|some| ledger.list(some));
+            self.late("add_do_not_call", ledger.list(entries), part, later).await
+        }
+
         fn unreadable(&self) -> Vec<Unreadable> {
             self.inner.unreadable()
         }

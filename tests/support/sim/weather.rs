@@ -28,6 +28,8 @@ pub(super) struct Weather {
     pub(super) mutant: Option<Mutant>,
     /// Where every process is killed, again and again.
     pub(super) aim: Option<&'static str>,
+    /// It is about people who opt out.
+    pub(super) opt_outs: bool,
     calm: AtomicBool,
     failure: Mutex<Option<String>>,
     failed: Notify,
@@ -51,6 +53,7 @@ impl Weather {
             faults,
             mutant: options.mutant,
             aim: options.aim,
+            opt_outs: options.opt_outs,
             calm: AtomicBool::new(true),
             failure: Mutex::new(None),
             failed: Notify::new(),

@@ -23,6 +23,8 @@ use super::{Options, Report};
 
 /// How many worlds are large.
 const LARGE: f64 = 0.2;
+/// How many press the key where it is about that.
+const OPT_OUTS: f64 = 0.5;
 /// How long things go wrong in a small world and in a large one, s.
 const BAD_TIMES_S: [(u64, u64); 2] = [(30, 200), (150, 600)];
 /// The longest a healed world may take to become quiet.
@@ -50,15 +52,20 @@ impl World {
         journal: Arc<Journal>,
     ) -> Result<(Self, usize), String> {
         let chance = Chance::new(seed);
-        let faults = if options.swarm {
+        let mut faults = if options.swarm {
             options.faults.swarm(&chance)
         } else {
             options.faults
         };
+        if options.opt_outs {
+            faults.keys = OPT_OUTS;
+        }
         let weather = Arc::new(Weather::new(seed, time, chance, journal, faults, options));
         let draw = |low, high| weather.chance.between(Kind::Setting, low, high);
         let workers = usize::try_from(draw(1, 4)).unwrap_or(1);
-        let size = usize::from(weather.chance.hits(Kind::Setting, LARGE));
+        // Many opt-outs in little time: nobody needs a large one for them.
+        let large = weather.chance.hits(Kind::Setting, LARGE) && !options.opt_outs;
+        let size = usize::from(large);
         let (short, long) = BAD_TIMES_S[size];
         let bad_times = Duration::from_secs(draw(short, long)) * options.bad_times;
         let (profiles, deck) = (profiles(&weather)?, deck(&weather)?);
@@ -136,6 +143,7 @@ impl World {
             faulted: totals.faulted,
             placed,
             rings: self.checks.rings(),
+            opt_outs: self.checks.opt_outs(),
             max_live,
             crashes: tally.crashes,
             restarts: tally.restarts,
@@ -259,6 +267,7 @@ fn profiles(weather: &Weather) -> Result<Vec<CarrierProfile>, String> {
     } else {
         count
     };
+    let told_each_step = if weather.faults.keys > 0.0 { 0.5 } else { 0.0 };
     (0..count)
         .map(|nth| {
             let phone = |k: u64| E164::parse(&format!("+44207946{:04}", 900 + nth * 10 + k), None);
@@ -277,7 +286,11 @@ fn profiles(weather: &Weather) -> Result<Vec<CarrierProfile>, String> {
                     ringing_event: true,
                     longest_call: None,
                     signed_callbacks: true,
-                    commands: CommandStyle::Document,
+                    commands: if weather.chance.hits(Kind::Person, told_each_step) {
+                        CommandStyle::Commands
+                    } else {
+                        CommandStyle::Document
+                    },
                     queue_bound: Duration::from_secs(60),
                     cannot: &[],
                 },

@@ -177,6 +177,10 @@ fn a_flow_that_cannot_be_meant_is_told_where() {
             "/steps/0/url",
         ),
         (
+            json!([{"do": "stream", "url": "wss://a.example/", "capacity": 0}]),
+            "/steps/0/capacity",
+        ),
+        (
             json!([{"do": "transfer", "to": {"number": "123"}}]),
             "/steps/0/to",
         ),
