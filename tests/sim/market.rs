@@ -20,13 +20,14 @@ fn carriers() -> Vec<Truth> {
     ]
 }
 
-fn market(workers: usize) -> Market {
+/// Where each carrier's rate is more than all calls together need: who is asked is the router's choice alone.
+fn roomy(workers: usize) -> Market {
     Market {
         seed: 1,
         workers,
         calls: 5_000,
         limit: 30,
-        cps: 6.0,
+        cps: 12.0,
         channels: None,
         carriers: carriers(),
         degrades: false,
@@ -34,45 +35,66 @@ fn market(workers: usize) -> Market {
     }
 }
 
+/// Where all rates together are less than the calls would need.
+fn tight(workers: usize) -> Market {
+    Market {
+        calls: 1_500,
+        limit: 60,
+        cps: 3.0,
+        ..roomy(workers)
+    }
+}
+
 /// Plays every market, says what came of it, and fails if a promise was not kept.
 pub(crate) fn check(out: &mut impl Write) -> Result<()> {
     for workers in [1, 4, 8] {
-        let market = Market {
-            degrades: true,
-            ..market(workers)
-        };
-        let outcome = play(
-            out,
-            &format!("{workers} workers, the best degrades"),
-            &market,
-        )?;
-        let (best, half) = (market.best(), LEARNED * 5);
-        let before = outcome.share(half - 300..half, best);
-        let after = outcome.share(half + 200..half + 300, best);
-        writeln!(
-            out,
-            "  share of the best: {before:.2}, 200 calls later {after:.2}"
-        )?;
-        ensure!(
-            before > 0.5 && after < before / 2.0,
-            "it is not followed: {before} {after}"
-        );
-        let until_then = Outcome {
-            carried: outcome.carried[..half].to_vec(),
-            ..outcome
-        };
-        let value = until_then.value(LEARNED, &market.carriers);
-        writeln!(out, "  value of calls 500 to 2,500: {value:.3}")?;
-        ensure!(value >= 0.95, "{value:.3} of the best one's value");
+        choice(out, workers)?;
     }
-    let steady = market(4);
-    let outcome = play(out, "4 workers", &steady)?;
-    let value = outcome.value(LEARNED, &steady.carriers);
-    writeln!(out, "  value of calls 500 to 5,000: {value:.3}")?;
-    ensure!(value >= 0.95, "{value:.3} of the best one's value");
-
+    for workers in [1, 4, 8] {
+        rates(out, workers)?;
+    }
     channels(out)?;
     budget(out)
+}
+
+/// The best carrier is found, and left when it is not the best any more.
+fn choice(out: &mut impl Write, workers: usize) -> Result<()> {
+    let market = Market {
+        degrades: true,
+        ..roomy(workers)
+    };
+    let name = format!("{workers} workers, the best degrades");
+    let outcome = play(out, &name, &market)?;
+    let (best, half) = (market.best(), LEARNED * 5);
+    let before = outcome.share(half - 300..half, best);
+    let after = outcome.share(half + 200..half + 300, best);
+    writeln!(
+        out,
+        "  share of the best: {before:.2}, 200 calls later {after:.2}"
+    )?;
+    let until_then = Outcome {
+        carried: outcome.carried[..half].to_vec(),
+        ..outcome
+    };
+    let value = until_then.value(LEARNED, &market.carriers);
+    writeln!(out, "  value of calls {LEARNED} to {half}: {value:.3}")?;
+    ensure!(
+        before > 0.5 && after < before / 2.0,
+        "it is not followed: {before} {after}"
+    );
+    ensure!(value >= 0.95, "{value:.3} of the best one's value");
+    Ok(())
+}
+
+/// What the carriers take is used, and never more.
+fn rates(out: &mut impl Write, workers: usize) -> Result<()> {
+    let market = tight(workers);
+    let outcome = play(out, &format!("{workers} workers, 3 calls a second"), &market)?;
+    let called = f64::from(u32::try_from(outcome.carried.len())?);
+    let used = called / outcome.took.as_secs_f64() / (market.cps * 3.0);
+    writeln!(out, "  {used:.2} of the rates were used")?;
+    ensure!(used > 0.5, "the rates were not used");
+    Ok(())
 }
 
 fn play(out: &mut impl Write, name: &str, market: &Market) -> Result<Outcome> {
@@ -105,7 +127,7 @@ fn channels(out: &mut impl Write) -> Result<()> {
             calls: 600,
             channels: Some(4),
             carriers: carriers()[..2].to_vec(),
-            ..market(workers)
+            ..roomy(workers)
         };
         let outcome = play(out, &format!("{workers} workers, 2 × 4 channels"), &market)?;
         ensure!(outcome.max_live == 4, "{} live", outcome.max_live);
@@ -124,7 +146,7 @@ fn budget(out: &mut impl Write) -> Result<()> {
         let market = Market {
             calls: 600,
             budget: Some("1.00"),
-            ..market(workers)
+            ..roomy(workers)
         };
         let outcome = play(out, &format!("{workers} workers, 1.00 USD"), &market)?;
         let Some((why, spent)) = &outcome.paused else {

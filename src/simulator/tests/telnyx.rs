@@ -254,7 +254,12 @@ async fn an_answered_call_has_its_price_if_the_application_wants_it() {
     // Nobody answers.
     world.dial("+15550100600", "camp:b:1").await;
     world.event("call.hangup").await;
-    assert!(world.sim.network().ledger().carriers["telnyx"].answered == 1);
+    let seen = world.sim.network().ledger();
+    assert_eq!(seen.carriers["telnyx"].answered, 1);
+    // Somebody does, and nothing else was billed before.
+    let call = world.dial("+15550100000", "camp:c:1").await;
+    let cost = world.event("call.cost").await;
+    assert_eq!(cost["call_control_id"], call);
 }
 
 #[tokio::test]
