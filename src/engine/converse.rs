@@ -15,13 +15,15 @@ use dialfleet_domain::phone::E164;
 use crate::apply_events::apply_status;
 use crate::fleet::Fleet;
 use crate::port::Carrier;
-use crate::port::carrier::{CallbackRefused, Document, Page, Question, RawCallback};
+use crate::port::carrier::{Document, Page, Question, RawCallback};
 use crate::port::store::{Answer, Cas, DoNotCall, SaveAttempt};
-use crate::receive::{Address, ReceiveError};
+use crate::receive::{Address, ReceiveError, carrier_at, refused};
 use crate::{opt_out, order, talk, todo};
 
 /// The carrier plays its own error message after 15 s.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long an answer waits for commands that came with it.
+const ASIDE: Duration = Duration::from_millis(500);
 /// Turns of a compare-and-set against other events of the call.
 const TRIES: usize = 20;
 
@@ -46,27 +48,16 @@ pub async fn converse(
     place: &Place,
     raw: &RawCallback,
 ) -> Result<Document, ReceiveError> {
-    let carrier_id = CarrierId::parse(address.carrier).map_err(|_| ReceiveError::NoSuchAddress)?;
-    let carrier = fleet
-        .carriers
-        .get(&carrier_id)
-        .filter(|c| c.profile().kind == address.kind)
-        .ok_or(ReceiveError::NoSuchAddress)?;
+    let (carrier_id, carrier) = carrier_at(fleet, address)?;
     let question = carrier
         .read_question(raw)
-        .map_err(|refused| match refused {
-            CallbackRefused::Forged => {
-                fleet.metrics.callback(carrier_id.as_str(), "forged");
-                ReceiveError::Forged
-            }
-            CallbackRefused::Unreadable(why) => ReceiveError::Unreadable(why),
-        })?;
+        .map_err(|why| refused(fleet, &carrier_id, why))?;
     let (id, leg) = fleet
         .keys
         .verify(&carrier_id, address.attempt, address.leg, address.token)
         .map_err(|_| ReceiveError::NoSuchAddress)?;
     if question.over {
-        return written(carrier.as_ref(), &hung_up(), place);
+        return written(carrier, &hung_up(), place);
     }
     let page = tokio::select! {
         page = answer(fleet, &id, leg, place.turn, &question) => page,
@@ -83,7 +74,7 @@ pub async fn converse(
         Some(page) => page,
         None => failed(fleet, &carrier_id, (&id, leg), place, &question).await,
     };
-    written(carrier.as_ref(), &page, place)
+    written(carrier, &page, place)
 }
 
 fn written(carrier: &dyn Carrier, page: &Page, place: &Place) -> Result<Document, ReceiveError> {
@@ -171,8 +162,12 @@ async fn answer(
     };
     if next.then != Then::OptOut {
         let page = talk::page(fleet, &attempt, leg, next, flow);
-        // What a callback would have brought: the outcome of a lead waits for nobody.
-        spawn_rest(fleet, attempt).await;
+        // What came with the answer (a recording to begin) is stored with the attempt: somebody is on
+        // the line, so what takes long is left to the sweeper.
+        tokio::select! {
+            () = todo::execute(fleet, attempt, None) => {}
+            () = fleet.clock.sleep(ASIDE) => {}
+        }
         return Ok(Some(page));
     }
     // Durable first. Only then is it confirmed.
@@ -190,13 +185,6 @@ async fn answer(
     };
     then.actions.splice(0..0, before);
     Ok(Some(talk::page(fleet, fresh, leg, then, flow)))
-}
-
-/// Commands that came with the answer are executed after it; the sweeper has them if this fails.
-async fn spawn_rest(fleet: &Fleet, attempt: Attempt) {
-    if !attempt.todo.is_empty() {
-        todo::execute(fleet, attempt, None).await;
-    }
 }
 
 /// Gives the question's news and its input to the attempt, in one write.

@@ -49,6 +49,9 @@ const TURN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_milli
 const LEAVE_TRIES: usize = 5;
 /// A seat that was not asked for during this time is not wanted any more.
 const IDLE: Duration = Duration::from_secs(2);
+/// How long a carrier is left alone after "too many requests"; then twice as long after each further
+/// one that comes soon, up to eight times.
+const LIMITED_REST: Duration = Duration::from_secs(1);
 /// So many unclear answers in a row, and a carrier is left alone for so long; then twice as long after
 /// each further one, up to eight times. Others may still reach it, and slots wait here meanwhile.
 const UNCLEAR_IN_A_ROW: u32 = 3;
@@ -107,6 +110,8 @@ struct Lane {
     asked: Option<Duration>,
     /// Not before this uptime: the carrier told us to slow down, or refused our account.
     rest_until: Duration,
+    /// How often in a row the carrier told us to slow down, and until when the next time counts.
+    limited: (u32, Duration),
     /// Answers in a row that nobody understood.
     unclear: u32,
     limiter: Limiter,
@@ -270,6 +275,21 @@ impl Pace {
         });
     }
 
+    /// A carrier said "too many requests". It is left alone from here, longer each time that it says so
+    /// again soon. Returns how long everybody should leave it alone: one answer may be the peak of a
+    /// moment, and each process hears what is meant for it.
+    pub(crate) fn limited(&self, carrier: &CarrierId) -> Duration {
+        let again = self.with(carrier, |lane, now| {
+            let (times, until) = lane.limited;
+            let times = if now < until { times + 1 } else { 0 };
+            let rest = LIMITED_REST * 2_u32.pow(times.min(3));
+            lane.limited = (times, now + rest + LIMITED_REST * 4);
+            lane.rest_until = lane.rest_until.max(now + rest);
+            if times == 0 { Duration::ZERO } else { rest }
+        });
+        again.unwrap_or_default()
+    }
+
     /// Notes how a carrier answered. After a few answers in a row that nobody understands it is left
     /// alone, longer each time: the way to it is broken, perhaps only from here, and each of them holds
     /// a slot and a person until it is cleared up.
@@ -313,6 +333,7 @@ impl Lane {
             // To begin with it wants some: the first call should find them.
             asked: Some(clock.uptime()),
             rest_until: Duration::ZERO,
+            limited: (0, Duration::ZERO),
             unclear: 0,
             limiter: RateLimiter::direct_with_clock(quota, OurClock(Arc::clone(clock))),
         }

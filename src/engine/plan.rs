@@ -1,5 +1,6 @@
 //! When to look at a campaign, and what to offer it: every free slot, as soon as a lead is due.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use dialfleet_domain::campaign::{Campaign, CampaignState};
@@ -15,6 +16,9 @@ pub(crate) const MAX_WAKES: usize = 64;
 const LEASE: Duration = Duration::from_secs(15);
 /// While a campaign drains or waits for something that sends no signal.
 const SOON: Duration = Duration::from_secs(1);
+/// A slot of a campaign that is dialing is offered if it is free for so long: less than anybody notices,
+/// and longer than it mostly takes from a call's end to the next call's intent.
+const SETTLES: Duration = Duration::from_millis(300);
 /// The longest the scan of all running campaigns may take.
 const SCAN_PERIOD_S: usize = 60;
 /// Campaigns one scan turn reads at least.
@@ -31,11 +35,33 @@ const SCAN_OFFERS: usize = 32;
 pub async fn plan_due(fleet: &Fleet) -> Answer<usize> {
     let now = fleet.clock.now();
     let due = fleet.store.claim_wakes(now, now + LEASE, MAX_WAKES).await?;
-    let n = due.len();
-    for campaign in due {
-        unless_corrupt(plan_campaign(fleet, &campaign).await)?;
+    plan(fleet, &due).await?;
+    Ok(due.len())
+}
+
+/// Offers the free slots of those that have leads to call, and says of the others when to look again.
+/// They must have been read before anything else here is.
+async fn plan(fleet: &Fleet, campaigns: &[Campaign]) -> Answer<()> {
+    let is_running = |c: &&Campaign| c.state == CampaignState::Running;
+    let (running, others): (Vec<_>, Vec<_>) = campaigns.iter().partition(is_running);
+    for campaign in others {
+        unless_corrupt(attend(fleet, campaign).await)?;
     }
-    Ok(n)
+    let offered = offer_free_slots(fleet, &running, usize::MAX).await?;
+    for (campaign, offered) in running.into_iter().zip(offered) {
+        let Some(due) = offered else { continue };
+        let next = if due {
+            // The fills take it from here; whoever finds no lead any more sets the next time.
+            let settled = fleet
+                .store
+                .settle_wake(&campaign.id, campaign.wake_seq, None);
+            settled.await.map(drop)
+        } else {
+            rest(fleet, campaign).await
+        };
+        unless_corrupt(next)?;
+    }
+    Ok(())
 }
 
 /// What cannot be read is one campaign's trouble, and the alarm rings elsewhere; the others go on.
@@ -49,76 +75,92 @@ fn unless_corrupt<T>(answer: Answer<T>) -> Answer<Option<T>> {
     }
 }
 
-/// Offers a campaign's free slots if a lead is due, or says when to look again. `campaign` must have
-/// been read before anything else here is.
-async fn plan_campaign(fleet: &Fleet, campaign: &Campaign) -> Answer<()> {
-    match campaign.state {
-        CampaignState::Running => {
-            if offer_free_slots(fleet, campaign, usize::MAX).await? {
-                // The fills take it from here; whoever finds no lead any more sets the next time.
-                fleet
-                    .store
-                    .settle_wake(&campaign.id, campaign.wake_seq, None)
-                    .await?;
-            } else {
-                rest(fleet, campaign).await?;
-            }
-        }
-        CampaignState::Draining => {
-            let now = fleet.clock.now();
-            if fleet.store.taken_slots(&campaign.id).await?.is_empty() {
-                fleet
-                    .store
-                    .finish_campaign(
-                        &campaign.id,
-                        campaign.wake_seq,
-                        CampaignState::Draining,
-                        CampaignState::Paused,
-                        now,
-                    )
-                    .await?;
-            } else {
-                fleet
-                    .store
-                    .settle_wake(&campaign.id, campaign.wake_seq, Some(now + SOON))
-                    .await?;
-            }
-        }
-        CampaignState::Draft
-        | CampaignState::Paused
-        | CampaignState::Stopped
-        | CampaignState::Done => {
-            fleet
-                .store
-                .settle_wake(&campaign.id, campaign.wake_seq, None)
-                .await?;
-        }
+/// Sees to a campaign that begins no calls: one that drains is paused when its last call is over.
+async fn attend(fleet: &Fleet, campaign: &Campaign) -> Answer<()> {
+    let (store, now, seen) = (&fleet.store, fleet.clock.now(), campaign.wake_seq);
+    if campaign.state != CampaignState::Draining {
+        store.settle_wake(&campaign.id, seen, None).await?;
+    } else if store.taken_slots(&campaign.id).await?.is_empty() {
+        let (from, to) = (CampaignState::Draining, CampaignState::Paused);
+        store
+            .finish_campaign(&campaign.id, seen, from, to, now)
+            .await?;
+    } else {
+        store
+            .settle_wake(&campaign.id, seen, Some(now + SOON))
+            .await?;
     }
     Ok(())
 }
 
-/// Publishes a `fill_slot` for free slots, at most `most`, if a lead is due. Returns whether one was.
-async fn offer_free_slots(fleet: &Fleet, campaign: &Campaign, most: usize) -> Answer<bool> {
+/// Publishes a `fill_slot` for the free slots of each campaign, at most `most`, if a lead of it is due.
+/// Returns whether one was; nothing for a campaign of which something cannot be read.
+async fn offer_free_slots(
+    fleet: &Fleet,
+    campaigns: &[&Campaign],
+    most: usize,
+) -> Answer<Vec<Option<bool>>> {
+    let mut found = Vec::with_capacity(campaigns.len());
+    for campaign in campaigns {
+        found.push(unless_corrupt(free_slots(fleet, campaign, most).await)?);
+    }
+    let in_use = |free: &Option<Free>| free.as_ref().is_some_and(|free| free.others > 0);
+    if found.iter().flatten().any(in_use) {
+        // Nobody knows of a slot that was freed a moment ago whether it is being filled. It mostly is.
+        fleet.pause(SETTLES).await;
+    }
+    let mut due = Vec::with_capacity(campaigns.len());
+    for (campaign, found) in campaigns.iter().zip(found) {
+        due.push(match found {
+            None => None,
+            Some(None) => Some(false),
+            Some(Some(free)) => unless_corrupt(offer(fleet, campaign, free).await)?.map(|()| true),
+        });
+    }
+    Ok(due)
+}
+
+/// Slots of a campaign that has leads to call.
+struct Free {
+    slots: Vec<u32>,
+    /// How many are taken.
+    others: usize,
+}
+
+async fn free_slots(fleet: &Fleet, campaign: &Campaign, most: usize) -> Answer<Option<Free>> {
     let now = fleet.clock.now();
-    if fleet
-        .store
-        .next_due(&campaign.id)
-        .await?
-        .is_none_or(|due| due > now)
-    {
-        return Ok(false);
+    let next = fleet.store.next_due(&campaign.id).await?;
+    if next.is_none_or(|due| due > now) {
+        return Ok(None);
     }
     let taken = fleet.store.taken_slots(&campaign.id).await?;
-    let free = (0..campaign.limit)
-        .filter(|slot| !taken.contains(slot))
-        .take(most);
-    let fills = free.map(|slot| FillSlot {
+    let free = (0..campaign.limit).filter(|slot| !taken.contains(slot));
+    Ok(Some(Free {
+        slots: free.take(most).collect(),
+        others: taken.len(),
+    }))
+}
+
+/// Offers what is still free.
+async fn offer(fleet: &Fleet, campaign: &Campaign, free: Free) -> Answer<()> {
+    let mut slots = free.slots;
+    if slots.is_empty() {
+        return Ok(());
+    }
+    if free.others > 0 {
+        let taken = fleet.store.taken_slots(&campaign.id).await?;
+        slots.retain(|slot| !taken.contains(slot));
+    }
+    tracing::debug!(campaign = %campaign.id, slots = slots.len(), "free slots are offered");
+    let fill = |slot| FillSlot {
         campaign: campaign.id.clone(),
         slot,
         generation: campaign.generation,
         freed_at: None,
-    });
-    let mut left = fleet.publish_slots(fills.collect()).await;
+    };
+    let mut left = fleet
+        .publish_slots(slots.into_iter().map(fill).collect())
+        .await;
     // Without the broker this process fills them itself: dialing goes on.
     if let Some(dialer) = &fleet.dialer {
         left = left
@@ -127,12 +169,10 @@ async fn offer_free_slots(fleet: &Fleet, campaign: &Campaign, most: usize) -> An
             .collect();
     }
     if !left.is_empty() {
-        fleet
-            .store
-            .wake(&[(campaign.id.clone(), now + SOON)])
-            .await?;
+        let soon = fleet.clock.now() + SOON;
+        fleet.store.wake(&[(campaign.id.clone(), soon)]).await?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// No lead of this campaign is due: sets the time of the next one, or ends the campaign if nothing
@@ -174,16 +214,6 @@ pub(crate) async fn rest(fleet: &Fleet, campaign: &Campaign) -> Answer<()> {
     Ok(())
 }
 
-async fn scan_campaign(fleet: &Fleet, campaign: &Campaign, overdue: bool) -> Answer<()> {
-    // Whatever its wake-up says: one slot that was handed to a process that died is found here.
-    let offered =
-        campaign.state.may_dial() && offer_free_slots(fleet, campaign, SCAN_OFFERS).await?;
-    if !offered && overdue {
-        plan_campaign(fleet, campaign).await?;
-    }
-    Ok(())
-}
-
 /// The safety net: reads all running campaigns, a page a turn, and offers free slots whose
 /// wake-up was lost. Returns where the next turn goes on. Called once a second by the one process
 /// that holds the duty.
@@ -207,13 +237,19 @@ pub async fn scan(
     } else {
         (*running).max(page) + usize::from(full) * page
     };
-    let mut last = None;
-    for campaign in campaigns {
-        let overdue = campaign
-            .wake_at
-            .is_none_or(|at| at + LEASE < fleet.clock.now());
-        unless_corrupt(scan_campaign(fleet, &campaign, overdue).await)?;
-        last = Some(campaign.id);
-    }
+    let now = fleet.clock.now();
+    // Whatever their wake-ups say: one slot that was handed to a process that died is found here.
+    let dialing: Vec<&Campaign> = campaigns.iter().filter(|c| c.state.may_dial()).collect();
+    let offered = offer_free_slots(fleet, &dialing, SCAN_OFFERS).await?;
+    let offered: BTreeSet<&CampaignId> = dialing
+        .iter()
+        .zip(offered)
+        .filter_map(|(campaign, offered)| (offered != Some(false)).then_some(&campaign.id))
+        .collect();
+    let is_overdue =
+        |c: &&Campaign| !offered.contains(&c.id) && c.wake_at.is_none_or(|at| at + LEASE < now);
+    let overdue: Vec<Campaign> = campaigns.iter().filter(is_overdue).cloned().collect();
+    plan(fleet, &overdue).await?;
+    let last = campaigns.last().map(|campaign| campaign.id.clone());
     Ok(last.filter(|_| full))
 }

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::apply_events::apply_events;
 use crate::fleet::Fleet;
 use crate::message::{CallEventMessage, MAX_HEADERS, MAX_RAW, Payload, RecordingEvent};
+use crate::port::Carrier;
 use crate::port::carrier::{CallbackNews, CallbackRefused, RawCallback};
 use crate::record::{self, Announced};
 
@@ -65,25 +66,11 @@ pub async fn receive(
     address: Address<'_>,
     raw: &RawCallback,
 ) -> Result<(), ReceiveError> {
-    let carrier_id = CarrierId::parse(address.carrier).map_err(|_| ReceiveError::NoSuchAddress)?;
-    let carrier = fleet
-        .carriers
-        .get(&carrier_id)
-        .filter(|c| c.profile().kind == address.kind)
-        .ok_or(ReceiveError::NoSuchAddress)?;
+    let (carrier_id, carrier) = carrier_at(fleet, address)?;
     // The carrier's signature first: a stranger learns nothing from our addresses.
     let news = carrier
         .read_callback(raw)
-        .map_err(|refused| match refused {
-            CallbackRefused::Forged => {
-                fleet.metrics.callback(carrier_id.as_str(), "forged");
-                ReceiveError::Forged
-            }
-            CallbackRefused::Unreadable(why) => {
-                fleet.metrics.callback(carrier_id.as_str(), "unreadable");
-                ReceiveError::Unreadable(why)
-            }
-        })?;
+        .map_err(|why| refused(fleet, &carrier_id, why))?;
     let (attempt, leg) = fleet
         .keys
         .verify(&carrier_id, address.attempt, address.leg, address.token)
@@ -145,6 +132,27 @@ pub async fn receive(
         tracing::error!(%error, "a callback could be kept neither by the broker nor by the store");
         ReceiveError::Unavailable
     })
+}
+
+/// The carrier that an address is for.
+pub(crate) fn carrier_at<'a>(
+    fleet: &'a Fleet,
+    address: Address<'_>,
+) -> Result<(CarrierId, &'a dyn Carrier), ReceiveError> {
+    let id = CarrierId::parse(address.carrier).map_err(|_| ReceiveError::NoSuchAddress)?;
+    let carrier = fleet.carriers.get(&id).map(AsRef::as_ref);
+    let carrier = carrier.filter(|c: &&dyn Carrier| c.profile().kind == address.kind);
+    Ok((id, carrier.ok_or(ReceiveError::NoSuchAddress)?))
+}
+
+/// What a carrier's request is refused for, counted.
+pub(crate) fn refused(fleet: &Fleet, carrier: &CarrierId, why: CallbackRefused) -> ReceiveError {
+    let (result, error) = match why {
+        CallbackRefused::Forged => ("forged", ReceiveError::Forged),
+        CallbackRefused::Unreadable(why) => ("unreadable", ReceiveError::Unreadable(why)),
+    };
+    fleet.metrics.callback(carrier.as_str(), result);
+    error
 }
 
 /// Hands an announced recording on, or writes it down right here.

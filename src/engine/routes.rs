@@ -38,8 +38,6 @@ use crate::fleet::Fleet;
 use crate::port::carrier::{CarrierProfile, DialAnswer};
 use crate::port::store::Answer;
 
-/// How long a carrier is left alone after "too many requests".
-const REST: Duration = Duration::from_secs(1);
 /// The same after it was not even reached from here.
 const UNREACHABLE_REST: Duration = Duration::from_secs(5);
 /// How long one of our numbers rests after its calls were blocked as unwanted.
@@ -235,8 +233,8 @@ impl Routes {
         let judgement = match answer {
             DialAnswer::Accepted { .. } => Some(Event::Ok),
             DialAnswer::Refused(refusal) => {
-                self.refused(fleet, leg, group, refusal);
-                Event::of_refusal(refusal, REST)
+                let rest = self.refused(fleet, leg, group, refusal);
+                Event::of_refusal(refusal, rest)
             }
             DialAnswer::Unclear(_) => Some(Event::Failed(Fault::Unclear)),
         };
@@ -261,8 +259,9 @@ impl Routes {
         }
     }
 
-    /// A refusal that is about less, or more, than the account's breaker.
-    fn refused(&self, fleet: &Fleet, leg: &Leg, group: &Group, refusal: &Refusal) {
+    /// A refusal that is about less, or more, than the account's breaker. Returns how long the whole
+    /// fleet should leave the carrier alone.
+    fn refused(&self, fleet: &Fleet, leg: &Leg, group: &Group, refusal: &Refusal) -> Duration {
         let Refusal {
             class,
             code,
@@ -271,7 +270,7 @@ impl Routes {
         let carrier = &leg.carrier;
         match class {
             // What waits for it here, waits.
-            RefusalClass::RetryLater => fleet.pace.rest(carrier, REST),
+            RefusalClass::RetryLater => return fleet.pace.limited(carrier),
             RefusalClass::ConfigFault => {
                 tracing::error!(%carrier, code, message, "the carrier refuses our account or request");
             }
@@ -293,6 +292,7 @@ impl Routes {
             }
             RefusalClass::Failover | RefusalClass::BadNumber => {}
         }
+        Duration::ZERO
     }
 
     /// A call rings or was answered: what the probe of its route was for. A call may last longer than a

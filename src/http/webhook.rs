@@ -18,22 +18,28 @@ use crate::state::ApiState;
 /// Bytes a callback may have.
 const MAX_CALLBACK: usize = 64 * 1024;
 
+/// `{kind}/{carrier}/{attempt}/{leg}/{token}`.
+type Segments = [String; 5];
+
+fn address([kind, carrier, attempt, leg, token]: &Segments) -> Address<'_> {
+    Address {
+        kind,
+        carrier,
+        attempt,
+        leg,
+        token,
+    }
+}
+
 /// `POST /webhooks/{kind}/{carrier}/{attempt}/{leg}/{token}`: 204 once the callback is safe; 403,
 /// 404 or 400 if it never will be; 503 when the carrier shall send it again.
 pub(crate) async fn take(
     State(app): State<ApiState>,
-    Path((kind, carrier, attempt, leg, token)): Path<(String, String, String, String, String)>,
+    Path(segments): Path<Segments>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     let raw = read(&app, request).await?;
-    let address = Address {
-        kind: &kind,
-        carrier: &carrier,
-        attempt: &attempt,
-        leg: &leg,
-        token: &token,
-    };
-    receive(&app.fleet, address, &raw).await?;
+    receive(&app.fleet, address(&segments), &raw).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -41,18 +47,11 @@ pub(crate) async fn take(
 /// carrier reads it; 403, 404 or 400 if the question is not genuine.
 pub(crate) async fn converse(
     State(app): State<ApiState>,
-    Path((kind, carrier, attempt, leg, token)): Path<(String, String, String, String, String)>,
+    Path(segments): Path<Segments>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let raw = read(&app, request).await?;
-    let address = Address {
-        kind: &kind,
-        carrier: &carrier,
-        attempt: &attempt,
-        leg: &leg,
-        token: &token,
-    };
-    let page = converse::converse(&app.fleet, address, &place(&raw.url), &raw).await?;
+    let page = converse::converse(&app.fleet, address(&segments), &place(&raw.url), &raw).await?;
     Ok(([(CONTENT_TYPE, page.content_type)], page.body).into_response())
 }
 

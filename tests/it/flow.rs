@@ -1,6 +1,9 @@
 //! What is said on a call: Twilio's questions over real sockets, signed as it signs them, and what
 //! we tell it unasked. Needs no service.
 
+mod machine;
+mod start;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -11,8 +14,7 @@ use dialfleet_adapters::carrier::Secret;
 use dialfleet_adapters::carrier::twilio::{KIND, Twilio, TwilioConfig};
 use dialfleet_adapters::local::LocalQueue;
 use dialfleet_adapters::sqlite::SqliteStore;
-use dialfleet_domain::amd::{AmdMode, OnMachine};
-use dialfleet_domain::call::{Attempt, Detected, Ending, Outcome, Party, Todo};
+use dialfleet_domain::call::Attempt;
 use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::flow::Flow;
 use dialfleet_domain::id::{CarrierCallId, CarrierId, WorkerId};
@@ -361,152 +363,6 @@ async fn what_cannot_be_answered_is_an_apology_and_an_opt_out_is_kept() {
     assert!(rig.is_listed(&attempt).await);
 }
 
-fn message() -> serde_json::Value {
-    json!({
-        "steps": [{"do": "say", "text": "Hello"}, {"do": "pause", "seconds": 5}],
-        "voicemail": {"steps": [{"do": "say", "text": "Message for {{ first_name }}"}]}
-    })
-}
-
-const fn heard(detected: Detected) -> CallStatus {
-    CallStatus::detected(detected)
-}
-
-#[tokio::test]
-async fn a_machine_gets_the_message_after_its_greeting() {
-    let rig = Rig::new().await;
-    let attempt = rig.call(message(), |c| c.amd.mode = AmdMode::Async).await;
-    rig.happens(&attempt, "1", vec![CallStatus::Answered]).await;
-    rig.happens(&attempt, "2", vec![heard(Detected::MachineEndBeep)])
-        .await;
-    let told = rig.told();
-    let [(path, body)] = told.as_slice() else {
-        panic!("{told:?}")
-    };
-    assert_eq!(path, "/2010-04-01/Accounts/AC1/Calls/CA1.json");
-    let fields: BTreeMap<String, String> = form_urlencoded::parse(body.as_bytes())
-        .into_owned()
-        .collect();
-    let text = &fields["Twiml"];
-    assert!(
-        text.starts_with("<Response><Say>Message for Ann &lt;&amp;&gt;</Say><Redirect"),
-        "{text}"
-    );
-    // Told again, it is not told again.
-    rig.happens(&attempt, "3", vec![heard(Detected::MachineEndBeep)])
-        .await;
-    assert_eq!(rig.told(), []);
-    assert!(!rig.read(&attempt).await.left_message());
-    let (_, rest) = text.split_once("\"POST\">").unwrap();
-    let next = rest.split_once('<').unwrap().0.replace("&amp;", "&");
-    let (page, _) = rig.page(&next, &[]).await;
-    assert_eq!(page, "<Response><Hangup/></Response>");
-    let ended = CallStatus::Ended {
-        ending: Ending::Completed,
-        duration_s: Some(20),
-        sip: None,
-    };
-    rig.happens(&attempt, "4", vec![ended]).await;
-    let after = rig.read(&attempt).await;
-    assert_eq!(after.outcome, Some(Outcome::VoicemailLeft));
-    assert_eq!(after.detected, Some(Detected::MachineEndBeep));
-    // After the end a verdict is an annotation.
-    rig.happens(&attempt, "5", vec![heard(Detected::Human)])
-        .await;
-    let after = rig.read(&attempt).await;
-    assert_eq!(after.outcome, Some(Outcome::VoicemailLeft));
-    assert_eq!(after.party, Some(Party::Human));
-    assert!(!after.todo.contains(&Todo::Judge));
-}
-
-#[tokio::test]
-async fn a_message_that_was_cut_off_was_not_left() {
-    let rig = Rig::new().await;
-    let attempt = rig.call(message(), |c| c.amd.mode = AmdMode::Async).await;
-    rig.happens(
-        &attempt,
-        "1",
-        vec![CallStatus::Answered, heard(Detected::MachineEndSilence)],
-    )
-    .await;
-    assert_eq!(rig.told().len(), 1);
-    let ended = CallStatus::Ended {
-        ending: Ending::Completed,
-        duration_s: Some(20),
-        sip: None,
-    };
-    rig.happens(&attempt, "2", vec![ended]).await;
-    let after = rig.read(&attempt).await;
-    assert_eq!(after.outcome, Some(Outcome::MachineHangup));
-}
-
-#[tokio::test]
-async fn a_machine_is_hung_up_on_and_doubt_is_a_person() {
-    let rig = Rig::new().await;
-    let hangs_up = |c: &mut Campaign| {
-        c.amd.mode = AmdMode::Async;
-        c.amd.on_machine = Some(OnMachine::HangUp);
-    };
-    let attempt = rig.call(message(), hangs_up).await;
-    rig.happens(
-        &attempt,
-        "1",
-        vec![CallStatus::Answered, heard(Detected::NotSure)],
-    )
-    .await;
-    assert_eq!(rig.told(), []);
-    assert_eq!(rig.read(&attempt).await.party, Some(Party::Unknown));
-    let rig = Rig::new().await;
-    let attempt = rig.call(message(), hangs_up).await;
-    rig.happens(
-        &attempt,
-        "1",
-        vec![CallStatus::Answered, heard(Detected::MachineStart)],
-    )
-    .await;
-    let told = rig.told();
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].1, "Status=completed");
-}
-
-#[tokio::test]
-async fn a_person_after_all_hears_the_flow() {
-    let rig = Rig::new().await;
-    let attempt = rig.call(message(), |c| c.amd.mode = AmdMode::Async).await;
-    rig.happens(
-        &attempt,
-        "1",
-        vec![CallStatus::Answered, heard(Detected::MachineEndOther)],
-    )
-    .await;
-    rig.told();
-    rig.happens(&attempt, "2", vec![heard(Detected::Human)])
-        .await;
-    let told = rig.told();
-    assert_eq!(told.len(), 1, "{told:?}");
-    let fields: BTreeMap<String, String> = form_urlencoded::parse(told[0].1.as_bytes())
-        .into_owned()
-        .collect();
-    assert!(
-        fields["Twiml"].starts_with("<Response><Say>Hello</Say>"),
-        "{fields:?}"
-    );
-}
-
-#[tokio::test]
-async fn with_detection_first_the_first_page_is_the_message() {
-    let rig = Rig::new().await;
-    let attempt = rig.call(message(), |c| c.amd.mode = AmdMode::Sync).await;
-    let (text, next) = rig
-        .page(&rig.first(&attempt), &[("AnsweredBy", "machine_end_beep")])
-        .await;
-    assert!(text.starts_with("<Response><Say>Message for"), "{text}");
-    assert_eq!(rig.told(), [], "it was asked, and is not told as well");
-    let (text, _) = rig.page(&next, &[]).await;
-    assert_eq!(text, "<Response><Hangup/></Response>");
-    assert!(rig.read(&attempt).await.left_message());
-}
-
 #[tokio::test]
 async fn a_stream_carries_a_token_that_names_its_call() {
     let rig = Rig::new().await;
@@ -529,80 +385,4 @@ async fn a_stream_carries_a_token_that_names_its_call() {
     assert!(keys.verify_stream(&token.replace('.', ".1"), now).is_err());
     let (text, _) = rig.page(&next, &[]).await;
     assert_eq!(text, "<Response><Hangup/></Response>");
-}
-
-impl Rig {
-    async fn api(&self, path: &str, body: serde_json::Value) -> (u16, serde_json::Value) {
-        let response = self
-            .client
-            .post(format!("http://{}/v1{path}", self.addr))
-            .bearer_auth("key")
-            .json(&body)
-            .send()
-            .await
-            .unwrap();
-        let status = response.status().as_u16();
-        (status, response.json().await.unwrap())
-    }
-}
-
-#[tokio::test]
-async fn a_wrong_flow_is_refused_with_its_place() {
-    let rig = Rig::new().await;
-    let table = [
-        (
-            json!([{"do": "pause", "seconds": 61}]),
-            "/flow/steps/0/seconds",
-        ),
-        (
-            json!([{"do": "menu", "options": {"1": [{"do": "say", "txt": "x"}]}}]),
-            "/flow/steps/0/options/1/0/txt",
-        ),
-        (json!([{"do": "sing"}]), "/flow/steps/0"),
-    ];
-    for (steps, pointer) in table {
-        let new = json!({"name": "a", "flow": {"steps": steps}});
-        let (status, problem) = rig.api("/campaigns", new).await;
-        assert_eq!(status, 422, "{problem}");
-        assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
-    }
-    let amd = json!({"name": "a", "amd": {"mode": "async", "on_machine": "leave_message"}});
-    let (status, problem) = rig.api("/campaigns", amd).await;
-    assert_eq!(
-        (status, &problem["errors"][0]["pointer"]),
-        (422, &json!("/amd"))
-    );
-}
-
-#[tokio::test]
-async fn what_a_lead_lacks_is_found_at_the_start() {
-    let rig = Rig::new().await;
-    let flow = json!({"steps": [{"do": "say", "text": "Hello {{ first_name }}"}]});
-    let (status, made) = rig
-        .api("/campaigns", json!({"name": "a", "flow": flow}))
-        .await;
-    assert_eq!(status, 201, "{made}");
-    let id = made["id"].as_str().unwrap();
-    let campaign = dialfleet_domain::id::CampaignId::parse(id).unwrap();
-    let lacks = sample::lead(&campaign, 1);
-    let mut has = sample::lead(&campaign, 2);
-    has.vars.insert("first_name".to_owned(), "Ann".to_owned());
-    rig.fleet.store.insert_leads(&[lacks, has]).await.unwrap();
-    let start = format!("/campaigns/{id}/start");
-    let (status, problem) = rig.api(&start, json!({})).await;
-    assert_eq!(
-        (status, &problem["code"]),
-        (409, &json!("incomplete_leads"))
-    );
-    let said = problem["detail"].as_str().unwrap();
-    assert!(
-        said.starts_with("1 of the 2 waiting leads") && said.contains("first_name"),
-        "{said}"
-    );
-    let (status, started) = rig.api(&start, json!({"skip_incomplete": true})).await;
-    assert_eq!(
-        (status, &started["state"]),
-        (200, &json!("running")),
-        "{started}"
-    );
 }

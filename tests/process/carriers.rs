@@ -351,7 +351,7 @@ async fn the_command_line_says_who_is_asked_and_why() {
             "sanspbx: at 30 % answered (few calls known) is the only one eligible; left out: {telnyx}, twilio was asked already"
         ),
         "CARRIER FROM PER MIN PER CALL ANSWERED DELIVERED PDD CALLS SCORE LEFT OUT".to_owned(),
-        "1 sanspbx +441134960999 30 % 3.0 s 0 1.000".to_owned(),
+        "1 sanspbx +441134960999 30 % 97 % 3.0 s 0 1.000".to_owned(),
         telnyx,
         "twilio was asked already".to_owned(),
     ];

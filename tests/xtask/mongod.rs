@@ -71,6 +71,12 @@ pub fn command(program: &Path, port: u16, folder: &Path) -> Command {
         .args(["--port", &port.to_string()])
         .args(["--oplogSize", "256", "--wiredTigerCacheSizeGB", "0.25"])
         .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
+        // No history for readers of the past, no copies of reads for members that may come to lead, no
+        // compression: a test's data are small, and its two cores are shared by everything.
+        .args(["--setParameter", "minSnapshotHistoryWindowInSeconds=0"])
+        .args(["--setParameter", "mirrorReads={samplingRate: 0}"])
+        .args(["--wiredTigerCollectionBlockCompressor", "none"])
+        .args(["--wiredTigerJournalCompressor", "none"])
         // On a busy machine every write is slow, and a line in the log for each makes it slower.
         .args(["--slowms", "10000"])
         .arg("--dbpath")

@@ -28,43 +28,17 @@ const WHAT: &str = "attempt";
 #[async_trait]
 impl AttemptStore for MongoStore {
     async fn insert_attempts(&self, attempts: &[Attempt]) -> Vec<IntentAnswer> {
-        let mut answers: Vec<_> = match write::insert(&self.attempts, attempts).await {
-            Ok(insertions) => insertions.iter().map(said).collect(),
-            // Nothing left this process, so there is nothing to look for.
-            Err(StoreError::Unavailable(_)) => return vec![IntentAnswer::Unclear; attempts.len()],
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "intents are looked for after a failed insert"
-                );
-                vec![Said::Nothing; attempts.len()]
-            }
-        };
-        self.look_for(attempts, &mut answers).await;
-        answers
-            .into_iter()
-            .map(|said| match said {
-                Said::Answer(answer) => answer,
-                // Existed when it was inserted, and cannot be found or read: whose it is, nobody knows.
-                Said::Exists | Said::Nothing => IntentAnswer::Unclear,
-            })
-            .collect()
+        let answers = self.together.intents.ask(self, attempts).await;
+        // Nobody answered: then nobody knows.
+        answers.unwrap_or_else(|_| vec![IntentAnswer::Unclear; attempts.len()])
     }
 
     async fn attempts(&self, ids: &[AttemptId]) -> Answer<Vec<Option<Attempt>>> {
-        read::by_id(
-            &self.unreadable,
-            &self.attempts,
-            WHAT,
-            ids.iter().map(AttemptId::as_str),
-            |a: &Attempt| a.id.as_str(),
-        )
-        .await
+        self.together.attempts.ask(self, ids).await
     }
 
     async fn save_attempts(&self, saves: &[SaveAttempt]) -> Answer<Vec<Cas>> {
-        let items = saves.iter().map(whole).collect::<Answer<Vec<_>>>()?;
-        write::compare_and_set(&self.db, ATTEMPTS, items).await
+        self.together.saves.ask(self, saves).await
     }
 
     async fn newest_attempt(&self, lead: &LeadId) -> Answer<Option<Attempt>> {
@@ -341,6 +315,46 @@ fn said(insertion: &Insertion) -> Said {
 }
 
 impl MongoStore {
+    pub(super) async fn intend(&self, attempts: &[Attempt]) -> Vec<IntentAnswer> {
+        let mut answers: Vec<_> = match write::insert(&self.attempts, attempts).await {
+            Ok(insertions) => insertions.iter().map(said).collect(),
+            // Nothing left this process, so there is nothing to look for.
+            Err(StoreError::Unavailable(_)) => return vec![IntentAnswer::Unclear; attempts.len()],
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "intents are looked for after a failed insert"
+                );
+                vec![Said::Nothing; attempts.len()]
+            }
+        };
+        self.look_for(attempts, &mut answers).await;
+        answers
+            .into_iter()
+            .map(|said| match said {
+                Said::Answer(answer) => answer,
+                // Existed when it was inserted, and cannot be found or read: whose it is, nobody knows.
+                Said::Exists | Said::Nothing => IntentAnswer::Unclear,
+            })
+            .collect()
+    }
+
+    pub(super) async fn read_attempts(&self, ids: &[AttemptId]) -> Answer<Vec<Option<Attempt>>> {
+        read::by_id(
+            &self.unreadable,
+            &self.attempts,
+            WHAT,
+            ids.iter().map(AttemptId::as_str),
+            |a: &Attempt| a.id.as_str(),
+        )
+        .await
+    }
+
+    pub(super) async fn save(&self, saves: &[SaveAttempt]) -> Answer<Vec<Cas>> {
+        let items = saves.iter().map(whole).collect::<Answer<Vec<_>>>()?;
+        write::compare_and_set(&self.db, ATTEMPTS, items).await
+    }
+
     /// Looks with majority read concern for the intents that the insert did not settle. One that
     /// stands there exactly as we wrote it is ours and durable. One that has changed since is
     /// somebody else's by now, even if we wrote it: nothing may be sent for it any more. One that

@@ -33,14 +33,7 @@ impl CampaignStore for MongoStore {
     }
 
     async fn campaigns(&self, ids: &[CampaignId]) -> Answer<Vec<Option<Campaign>>> {
-        read::by_id(
-            &self.unreadable,
-            &self.campaigns,
-            WHAT,
-            ids.iter().map(CampaignId::as_str),
-            |c: &Campaign| c.id.as_str(),
-        )
-        .await
+        self.together.campaigns.ask(self, ids).await
     }
 
     async fn list_campaigns(
@@ -210,6 +203,17 @@ impl CampaignStore for MongoStore {
 }
 
 impl MongoStore {
+    pub(super) async fn read_campaigns(&self, ids: &[CampaignId]) -> Answer<Vec<Option<Campaign>>> {
+        read::by_id(
+            &self.unreadable,
+            &self.campaigns,
+            WHAT,
+            ids.iter().map(CampaignId::as_str),
+            |c: &Campaign| c.id.as_str(),
+        )
+        .await
+    }
+
     /// Takes one due campaign as it was seen.
     async fn claim_wake(&self, seen: &Campaign, lease: Timestamp) -> Answer<Cas> {
         let wake_at = seen

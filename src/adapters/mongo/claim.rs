@@ -12,10 +12,10 @@ use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::store::{Answer, Cas, ClaimRequest, StoreError};
 use futures_util::future::join_all;
 
-use super::MongoStore;
 use super::index::LEADS;
 use super::read::{self, List};
 use super::write::{self, Change, CompareAndSet};
+use super::{MongoStore, error};
 use crate::unreadable::{Unreadable, corrupt};
 
 /// Among how many of the highest priority one is drawn. Four times as many after each time that all
@@ -92,8 +92,18 @@ struct Drawn {
 }
 
 impl MongoStore {
-    /// Claims one lead for each request. A failure does not hide what was claimed before it.
-    pub(super) async fn claim(
+    /// Claims one lead for each request. A failure does not hide what was claimed before it, nor does
+    /// it look as if there were no lead.
+    pub(super) async fn claim(&self, requests: &[ClaimRequest]) -> Vec<Answer<Option<Lead>>> {
+        let (leads, failure) = self.claim_some(requests).await;
+        let said = |lead: Option<Lead>| match (lead, &failure) {
+            (None, Some(error)) => Err(error::again(error)),
+            (lead, _) => Ok(lead),
+        };
+        leads.into_iter().map(said).collect()
+    }
+
+    async fn claim_some(
         &self,
         requests: &[ClaimRequest],
     ) -> (Vec<Option<Lead>>, Option<StoreError>) {

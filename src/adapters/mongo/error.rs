@@ -77,6 +77,29 @@ fn many(e: &InsertManyError) -> String {
     format!("an insert failed: first write error {first:?}, write concern error {concern:?}")
 }
 
+/// The same for one more of those who asked together.
+pub(super) fn again(error: &StoreError) -> StoreError {
+    let source = |source: &(dyn std::error::Error + Send + Sync)| -> Box<Cause> {
+        Box::new(Cause(source.to_string()))
+    };
+    match error {
+        StoreError::Unavailable(e) => StoreError::Unavailable(source(e.as_ref())),
+        StoreError::Unclear(e) => StoreError::Unclear(source(e.as_ref())),
+        StoreError::Corrupt {
+            what,
+            id,
+            source: why,
+        } => StoreError::Corrupt {
+            what,
+            id: id.clone(),
+            source: source(why.as_ref()),
+        },
+        StoreError::NoRoom(why) => StoreError::NoRoom(why.clone()),
+        StoreError::Refused(why) => StoreError::Refused(why.clone()),
+        StoreError::BadCursor => StoreError::BadCursor,
+    }
+}
+
 /// The name of the index that refused a document, if that is what the code says. The server gives
 /// it in the message only.
 pub(super) fn duplicate(code: i32, message: &str) -> Option<&str> {

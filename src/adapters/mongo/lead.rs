@@ -47,11 +47,16 @@ impl LeadStore for MongoStore {
     }
 
     async fn claim_leads(&self, requests: &[ClaimRequest]) -> Answer<Vec<Option<Lead>>> {
-        let (answers, failure) = self.claim(requests).await;
+        let answers = self.together.claims.ask(self, requests).await?;
+        let mut failure = None;
+        let leads: Vec<Option<Lead>> = answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(|error| failure.replace(error).and(None)))
+            .collect();
         // A failure must not hide the leads that are ours by now.
         match failure {
-            Some(error) if answers.iter().all(Option::is_none) => Err(error),
-            Some(_) | None => Ok(answers),
+            Some(error) if leads.iter().all(Option::is_none) => Err(error),
+            Some(_) | None => Ok(leads),
         }
     }
 
@@ -60,11 +65,7 @@ impl LeadStore for MongoStore {
     }
 
     async fn project_leads(&self, projections: &[Projection]) -> Answer<Vec<Cas>> {
-        let items = projections
-            .iter()
-            .map(project)
-            .collect::<Answer<Vec<_>>>()?;
-        write::compare_and_set(&self.db, LEADS, items).await
+        self.together.projections.ask(self, projections).await
     }
 
     async fn stale_claims(&self, before: Timestamp, limit: usize) -> Answer<Vec<Lead>> {
@@ -98,14 +99,7 @@ impl LeadStore for MongoStore {
     }
 
     async fn leads(&self, ids: &[LeadId]) -> Answer<Vec<Option<Lead>>> {
-        read::by_id(
-            &self.unreadable,
-            &self.leads,
-            WHAT,
-            ids.iter().map(LeadId::as_str),
-            |l: &Lead| l.id.as_str(),
-        )
-        .await
+        self.together.leads.ask(self, ids).await
     }
 
     async fn list_leads(
@@ -224,6 +218,25 @@ struct CountedBy {
 }
 
 impl MongoStore {
+    pub(super) async fn read_leads(&self, ids: &[LeadId]) -> Answer<Vec<Option<Lead>>> {
+        read::by_id(
+            &self.unreadable,
+            &self.leads,
+            WHAT,
+            ids.iter().map(LeadId::as_str),
+            |l: &Lead| l.id.as_str(),
+        )
+        .await
+    }
+
+    pub(super) async fn project(&self, projections: &[Projection]) -> Answer<Vec<Cas>> {
+        let items = projections
+            .iter()
+            .map(project)
+            .collect::<Answer<Vec<_>>>()?;
+        write::compare_and_set(&self.db, LEADS, items).await
+    }
+
     /// The leads whose references refused an insert, by id.
     async fn known_refs(
         &self,

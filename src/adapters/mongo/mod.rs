@@ -6,7 +6,7 @@
 //! transactions. Nothing here retries by itself: the driver repeats a single write once under its
 //! own number, and whatever is unclear after that is said to be unclear.
 //!
-//! `write.rs` has the two shapes every batch takes: an unordered insert with an answer per document,
+//! What many ask at once goes out in one command (`gather.rs`). `write.rs` has the two shapes every batch takes: an unordered insert with an answer per document,
 //! and a bulk compare-and-set with an answer per document.
 
 mod attempt;
@@ -15,6 +15,7 @@ mod campaign;
 mod claim;
 mod cost;
 mod error;
+mod gather;
 mod index;
 mod lead;
 mod page;
@@ -39,6 +40,7 @@ use mongodb::{Client, Collection, Database};
 use thiserror::Error;
 
 use self::error::Cause;
+use self::gather::Together;
 pub use self::index::SchemaError;
 use crate::unreadable::{Unreadable, corrupt};
 
@@ -85,6 +87,7 @@ pub struct MongoStore {
     callbacks: Collection<Callback>,
     workers: Collection<Heartbeat>,
     unreadable: Arc<Unreadable>,
+    together: Arc<Together>,
 }
 
 impl MongoStore {
@@ -147,6 +150,7 @@ impl MongoStore {
             callbacks: db.collection(index::CALLBACKS),
             workers: db.collection(index::WORKERS),
             unreadable: Arc::default(),
+            together: Arc::default(),
             db,
         })
     }

@@ -29,8 +29,7 @@ const MAC_KEYS: &str = "mac_keys";
 #[async_trait]
 impl RecordStore for MongoStore {
     async fn insert_callbacks(&self, callbacks: &[Callback]) -> Answer<Vec<Inserted>> {
-        let refused_by = write::insert_or_find(&self.callbacks, callbacks).await?;
-        Ok(refused_by.iter().map(|by| fresh(by.is_none())).collect())
+        self.together.callbacks.ask(self, callbacks).await
     }
 
     async fn delete_callbacks(&self, before: Timestamp, limit: usize) -> Answer<u64> {
@@ -84,34 +83,9 @@ impl RecordStore for MongoStore {
     }
 
     async fn do_not_call(&self, tenant: &TenantId, phones: &[E164]) -> Answer<Vec<bool>> {
-        #[derive(Deserialize)]
-        struct Listed {
-            #[serde(rename = "_id")]
-            id: String,
-        }
-        if phones.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<_> = phones
-            .iter()
-            .map(|phone| do_not_call_id(tenant, phone))
-            .collect();
-        let options = FindOptions::builder()
-            .projection(doc! { "_id": 1 })
-            .batch_size(read::one_reply(ids.len()))
-            .build();
-        let listed = self.documents(DO_NOT_CALL);
-        let filter = doc! { "_id": { "$in": ids.clone() } };
-        let found: Vec<Listed> = read::every(
-            &self.unreadable,
-            &listed,
-            "do-not-call entry",
-            filter,
-            options,
-        )
-        .await?;
-        let found: HashSet<_> = found.into_iter().map(|listed| listed.id).collect();
-        Ok(ids.iter().map(|id| found.contains(id)).collect())
+        let ids = phones.iter().map(|phone| do_not_call_id(tenant, phone));
+        let ids: Vec<_> = ids.collect();
+        self.together.do_not_call.ask(self, &ids).await
     }
 
     async fn insert_import(&self, import: &Import) -> Answer<Inserted> {
@@ -286,6 +260,35 @@ impl RecordStore for MongoStore {
 }
 
 impl MongoStore {
+    pub(super) async fn keep(&self, callbacks: &[Callback]) -> Answer<Vec<Inserted>> {
+        let refused_by = write::insert_or_find(&self.callbacks, callbacks).await?;
+        Ok(refused_by.iter().map(|by| fresh(by.is_none())).collect())
+    }
+
+    pub(super) async fn listed(&self, ids: Vec<String>) -> Answer<Vec<bool>> {
+        #[derive(Deserialize)]
+        struct Listed {
+            #[serde(rename = "_id")]
+            id: String,
+        }
+        let options = FindOptions::builder()
+            .projection(doc! { "_id": 1 })
+            .batch_size(read::one_reply(ids.len()))
+            .build();
+        let listed = self.documents(DO_NOT_CALL);
+        let filter = doc! { "_id": { "$in": ids.clone() } };
+        let found: Vec<Listed> = read::every(
+            &self.unreadable,
+            &listed,
+            "do-not-call entry",
+            filter,
+            options,
+        )
+        .await?;
+        let found: HashSet<_> = found.into_iter().map(|listed| listed.id).collect();
+        Ok(ids.iter().map(|id| found.contains(id)).collect())
+    }
+
     /// The first imports of an order.
     async fn imports(&self, filter: Document, sort: Document, limit: usize) -> Answer<Vec<Import>> {
         let mut most = limit;

@@ -151,7 +151,19 @@ impl Attempt {
             return (Verdict::Ignore, None);
         }
         if turn < session.turn {
-            return (Verdict::Ignore, session.again(script));
+            let again = session.again(script);
+            let latest = session.turn - 1;
+            let told = |todo: &Todo| matches!(todo, Todo::Perform { step, .. } if *step == latest);
+            if by_command || !self.todo.iter().any(told) {
+                return (Verdict::Ignore, again);
+            }
+            // The carrier has it by asking: told as well, it would begin anew.
+            self.todo.retain(|todo| !told(todo));
+            if self.todo.is_empty() {
+                self.todo_at = None;
+            }
+            self.version += 1;
+            return (Verdict::Note, again);
         }
         let next = session.take(script, input, self.party);
         let leaves = session.leaves_message(&script.program) && !session.message_left;

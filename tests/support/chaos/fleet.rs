@@ -62,7 +62,7 @@ impl Fleet {
         let servers = free_ports::<MEMBERS>()?.map(local);
         let mut members = Vec::new();
         for (i, server) in servers.into_iter().enumerate() {
-            members.push(wires.door(vec![(Party::Mongo(i), server)]).await?);
+            members.push(wires.door(None, vec![(Party::Mongo(i), server)]).await?);
         }
         let store = start_store(&seats, keeper.folder(), servers, &members)?;
         doors.extend(members);
@@ -72,15 +72,19 @@ impl Fleet {
         until("epmd", async || broker.names_answer()).await?;
         let site = broker.clone();
         seats.add(Party::Broker, move || site.node())?;
-        let door = wires.door(vec![(Party::Broker, broker.address())]).await?;
+        let door = wires
+            .door(None, vec![(Party::Broker, broker.address())])
+            .await?;
         let amqp_url = broker.url(door.address);
         doors.push(door);
 
         let simulator = simulator(options).await?;
-        let carrier = wires.door(vec![(Party::Carrier, simulator.addr())]).await?;
+        let carrier = wires
+            .door(None, vec![(Party::Carrier, simulator.addr())])
+            .await?;
         let apis = free_ports::<APIS>()?;
         let ways = (0..).map(Party::Api).zip(apis.map(local)).collect();
-        let public = wires.door(ways).await?;
+        let public = wires.door(Some(Party::Carrier), ways).await?;
         let environment = Environment {
             mongodb_uri: store.uri(),
             amqp_url,

@@ -17,7 +17,7 @@ use crate::fleet::KEY;
 /// Slots of the campaigns in parts of all slots, the smallest first.
 const SIZES: [u32; 5] = [4, 8, 15, 28, 45];
 /// Seconds of work that wait in each campaign.
-const AHEAD_S: u32 = 12;
+const AHEAD_S: u32 = 25;
 /// One in so many is on the list of the campaign before, too: the same person, called twice at once.
 const SHARED: u32 = 40;
 /// The most leads sent in one file.

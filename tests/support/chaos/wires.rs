@@ -5,21 +5,26 @@
 //! callers and the caller must be told from its connection: its port leads to its socket, and the
 //! socket to its process (`/proc`). The members talk to each other through the same doors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use dialfleet_runtime::service;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::witness::lock;
 use crate::proxy::{Line, refuse};
+
+/// From one look into `/proc` to the next.
+const REST: Duration = Duration::from_millis(10);
 
 /// Somebody at one end of a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +54,7 @@ impl fmt::Display for Party {
 pub(super) struct Wires {
     lines: Mutex<BTreeMap<(Party, Party), Line>>,
     people: Mutex<BTreeMap<u32, Party>>,
+    register: tokio::sync::Mutex<Register>,
 }
 
 impl Wires {
@@ -76,11 +82,15 @@ impl Wires {
     }
 
     /// Opens a door: what connects to it reaches one of `servers`, by turns, those that cannot be
-    /// reached left out.
-    pub(super) async fn door(self: &Arc<Self>, servers: Vec<(Party, SocketAddr)>) -> Result<Door> {
+    /// reached left out. `from`: who connects, if it is always the same.
+    pub(super) async fn door(
+        self: &Arc<Self>,
+        from: Option<Party>,
+        servers: Vec<(Party, SocketAddr)>,
+    ) -> Result<Door> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let accepting = service::spawn(accept(self.clone(), listener, servers));
+        let accepting = service::spawn(accept(self.clone(), listener, from, servers));
         Ok(Door {
             address,
             _accepting: accepting,
@@ -88,16 +98,73 @@ impl Wires {
     }
 
     /// Whose process has connected from `client` to `door`.
-    fn caller(&self, client: SocketAddr, door: SocketAddr) -> Result<Party> {
-        let socket = socket_of(client, door)?.context("the connection is gone")?;
-        let people = lock(&self.people).clone();
-        let holds = |pid: &u32| holds(*pid, &socket);
+    async fn caller(self: &Arc<Self>, client: SocketAddr, door: SocketAddr) -> Result<Party> {
+        let asked = Instant::now();
+        let mut register = self.register.lock().await;
+        if register.read_at.is_none_or(|at| at < asked) {
+            // One reading for all who come while the last one still counts as new: when a member of
+            // the set dies, hundreds come at once, and a reading costs as much as a dozen calls.
+            if let Some(at) = register.read_at {
+                sleep_until(at + REST).await;
+            }
+            let people = lock(&self.people).clone();
+            let read_at = Instant::now();
+            let read = tokio::task::spawn_blocking(move || Register::read(&people)).await?;
+            *register = read?;
+            register.read_at = Some(read_at);
+        }
+        let ends = (client.port(), door.port());
+        let socket = register.sockets.get(&ends);
+        let socket = socket.context("the connection is gone")?;
         // Nobody that was started: then it is the network, in this process.
-        Ok(people
-            .iter()
-            .find(|(pid, _)| holds(pid))
-            .map_or(Party::Carrier, |(_, party)| *party))
+        let holder = register.holders.get(socket);
+        Ok(holder.copied().unwrap_or(Party::Carrier))
     }
+}
+
+/// Who holds which socket, as the kernel tells it.
+#[derive(Debug, Default)]
+struct Register {
+    read_at: Option<Instant>,
+    /// Inodes by the ports of both ends, the own one first. Everything here is at 127.0.0.1.
+    sockets: HashMap<(u16, u16), u64>,
+    holders: HashMap<u64, Party>,
+}
+
+impl Register {
+    fn read(people: &BTreeMap<u32, Party>) -> Result<Self> {
+        let table = fs::read_to_string("/proc/net/tcp").context("this needs Linux's /proc")?;
+        let holders = people
+            .iter()
+            .flat_map(|(pid, party)| sockets_of(*pid).into_iter().map(|socket| (socket, *party)));
+        Ok(Self {
+            read_at: None,
+            sockets: table.lines().skip(1).filter_map(socket).collect(),
+            holders: holders.collect(),
+        })
+    }
+}
+
+/// A line of the kernel's table: the ports of both ends, and the inode.
+fn socket(line: &str) -> Option<((u16, u16), u64)> {
+    let mut words = line.split_whitespace().skip(1);
+    let mut port = || u16::from_str_radix(words.next()?.split_once(':')?.1, 16).ok();
+    let ends = (port()?, port()?);
+    // After both addresses: state, queues, timer, retransmissions, user, timeout.
+    Some((ends, words.nth(6)?.parse().ok()?))
+}
+
+/// The inodes of the sockets that a process has open.
+fn sockets_of(pid: u32) -> Vec<u64> {
+    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    let link = |fd: fs::DirEntry| fs::read_link(fd.path()).ok();
+    let inode = |link: PathBuf| {
+        let name = link.to_str()?.strip_prefix("socket:[")?;
+        name.strip_suffix(']')?.parse().ok()
+    };
+    open.flatten().filter_map(link).filter_map(inode).collect()
 }
 
 /// A way in.
@@ -107,7 +174,12 @@ pub(super) struct Door {
     _accepting: AbortOnDropHandle<()>,
 }
 
-async fn accept(wires: Arc<Wires>, listener: TcpListener, servers: Vec<(Party, SocketAddr)>) {
+async fn accept(
+    wires: Arc<Wires>,
+    listener: TcpListener,
+    party: Option<Party>,
+    servers: Vec<(Party, SocketAddr)>,
+) {
     let Ok(door) = listener.local_addr() else {
         return;
     };
@@ -120,9 +192,11 @@ async fn accept(wires: Arc<Wires>, listener: TcpListener, servers: Vec<(Party, S
         servers.rotate_left(turn);
         let wires = wires.clone();
         connections.spawn(async move {
-            let asked = wires.clone();
-            let caller = tokio::task::spawn_blocking(move || asked.caller(from, door)).await;
-            if let Ok(Ok(caller)) = caller {
+            let caller = match party {
+                Some(party) => Ok(party),
+                None => wires.caller(from, door).await,
+            };
+            if let Ok(caller) = caller {
                 for (party, server) in servers {
                     let line = wires.line(caller, party);
                     if line.is_cut() {
@@ -138,37 +212,6 @@ async fn accept(wires: Arc<Wires>, listener: TcpListener, servers: Vec<(Party, S
     }
 }
 
-/// The inode of the socket at the client's end, as `/proc/<pid>/fd` names it.
-fn socket_of(client: SocketAddr, door: SocketAddr) -> Result<Option<String>> {
-    let (client, door) = (hex(client)?, hex(door)?);
-    let table = fs::read_to_string("/proc/net/tcp").context("this needs Linux's /proc")?;
-    for line in table.lines().skip(1) {
-        let mut words = line.split_whitespace().skip(1);
-        if words.next() == Some(&client) && words.next() == Some(&door) {
-            // After both addresses: state, queues, timer, retransmissions, user, timeout.
-            return Ok(words.nth(6).map(|inode| format!("socket:[{inode}]")));
-        }
-    }
-    Ok(None)
-}
-
-/// As the kernel writes it: the address as a number in the machine's own order.
-fn hex(address: SocketAddr) -> Result<String> {
-    let SocketAddr::V4(v4) = address else {
-        anyhow::bail!("everything here is IPv4");
-    };
-    let number = u32::from_ne_bytes(v4.ip().octets());
-    Ok(format!("{number:08X}:{:04X}", v4.port()))
-}
-
-fn holds(pid: u32, socket: &str) -> bool {
-    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return false;
-    };
-    open.flatten()
-        .any(|fd| fs::read_link(fd.path()).is_ok_and(|link| link == Path::new(socket)))
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -181,7 +224,7 @@ mod tests {
         let wires = Arc::new(Wires::default());
         wires.enroll(std::process::id(), Party::Worker(3));
         let to = vec![(Party::Broker, server.local_addr().unwrap())];
-        let door = wires.door(to).await.unwrap();
+        let door = wires.door(None, to).await.unwrap();
 
         let mut client = TcpStream::connect(door.address).await.unwrap();
         let (mut served, _) = server.accept().await.unwrap();

@@ -89,8 +89,7 @@ pub(super) fn carrier_faults() -> Faults {
         callback_late: 0.03,
         callback_late_max_ms: 5_000,
         callback_reordered: 0.02,
-        // The carrier is left alone for a second after each, by the whole fleet.
-        create_429: 0.001,
+        create_429: 0.005,
         create_500_before: 0.002,
         create_500_after: 0.02,
         create_reset_before: 0.002,
