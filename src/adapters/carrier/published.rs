@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 /// not asked for at all.
 pub(crate) fn check(description: &str, requests: &[String]) {
     let description: Map<String, Value> = serde_json::from_str(description).unwrap();
-    let mut unused: BTreeSet<&String> = description.keys().filter(|k| !k.starts_with('$')).collect();
+    let mut unused: BTreeSet<&String> =
+        description.keys().filter(|k| !k.starts_with('$')).collect();
     let mut faults = Vec::new();
     for request in requests {
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
@@ -62,7 +63,10 @@ fn form(text: &str, schema: &Value) -> Value {
         let read = match field["type"].as_str() {
             Some("integer" | "boolean") => serde_json::from_str(&value).ok(),
             Some("array") => {
-                let mut all = fields.get(name.as_ref()).cloned().unwrap_or_else(|| Value::Array(vec![]));
+                let mut all = fields
+                    .get(name.as_ref())
+                    .cloned()
+                    .unwrap_or_else(|| Value::Array(vec![]));
                 let more = value.split(' ').map(Value::from);
                 all.as_array_mut().unwrap().extend(more);
                 Some(all)

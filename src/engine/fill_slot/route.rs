@@ -217,7 +217,10 @@ pub(super) async fn prepare(
 /// How long a call waits for the pace of a carrier before the next best one is asked: not at all where
 /// slots wait for so long already. It is because of them that this one waited for another carrier.
 fn patience(fleet: &Fleet, carrier: &CarrierId) -> Duration {
-    let wait = fleet.dialer.as_ref().map(|dialer| wait_for(fleet, dialer, carrier));
+    let wait = fleet
+        .dialer
+        .as_ref()
+        .map(|dialer| wait_for(fleet, dialer, carrier));
     if wait.is_some_and(|wait| wait > SOON) {
         Duration::ZERO
     } else {

@@ -86,7 +86,10 @@ impl Following {
     /// The real one says it some time after the end, and only to an application that wants it.
     fn bill(&self, status: CallStatus) {
         let call = self.front.office.network.call(&self.call_id);
-        let cost = call.filter(|_| self.front.says_cost).as_ref().and_then(cost);
+        let cost = call
+            .filter(|_| self.front.says_cost)
+            .as_ref()
+            .and_then(cost);
         if let Some(cost) = cost {
             self.send(("call.cost", status), &cost);
         }

@@ -70,14 +70,27 @@ async fn a_budget_pauses_its_campaign_and_more_money_finishes_it() {
     assert!(why.contains("budget is used up"), "{paused}");
 
     let (paused, bill) = billed(&fleet, &id).await;
-    assert!(paused["counts"]["done"].as_u64() < Some(PEOPLE.into()), "{paused}");
+    assert!(
+        paused["counts"]["done"].as_u64() < Some(PEOPLE.into()),
+        "{paused}"
+    );
     // The bound that is promised: two minutes are the longest call.
     let most = BUDGET + f64::from(2 * CONCURRENCY) * 2.0 * MINUTE;
-    assert!(bill > BUDGET / 2.0 && bill <= most, "{bill} of {BUDGET}, at most {most}");
+    assert!(
+        bill > BUDGET / 2.0 && bill <= most,
+        "{bill} of {BUDGET}, at most {most}"
+    );
 
-    for args in [&["campaign", "budget", &id, "9.00"][..], &["campaign", "resume", &id]] {
+    for args in [
+        &["campaign", "budget", &id, "9.00"][..],
+        &["campaign", "resume", &id],
+    ] {
         let done = fleet.client(args).await.unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
     }
     everybody_done(&fleet, &id, PEOPLE, 60).await;
     each_rung_once(&fleet, PEOPLE);

@@ -15,7 +15,8 @@ use crate::carrier::published;
 
 const DESCRIPTION: &str = include_str!("openapi.json");
 const DONE: &str = r#"{"data":{"result":"ok"}}"#;
-const CALL: &str = r#"{"data":{"call_control_id":"v3:one","call_leg_id":"leg-1","is_alive":false}}"#;
+const CALL: &str =
+    r#"{"data":{"call_control_id":"v3:one","call_leg_id":"leg-1","is_alive":false}}"#;
 
 /// Calls of every kind, each with all that can be asked for.
 fn dials() -> Vec<DialRequest> {
@@ -134,7 +135,7 @@ fn recording(their_id: &str) -> Recording {
     let recording = json!({
         "_id": "rec_1", "tenant": "t", "campaign": "a", "lead": "a:b", "attempt": "a:b:1",
         "carrier": "t1", "call_id": "v3:one", "their_id": their_id, "state": "announced",
-        "transcript": "none", "tries": 0, "since": 0, "announced_at": 0, "version": 1,
+        "transcript": {"state": "none"}, "tries": 0, "since": 0, "announced_at": 0, "version": 1,
     });
     serde_json::from_value(recording).unwrap()
 }
@@ -191,12 +192,19 @@ async fn every_request_is_as_published() {
     });
     let replies = [
         // How a call ended.
-        &status, &nobody_knows, &nobody_knows,
+        &status,
+        &nobody_knows,
+        &nobody_knows,
         // Calls to a number: two pages, two pages of those that live, and a name.
-        &nameless, &nobody_knows, &some, &last, &named,
+        &nameless,
+        &nobody_knows,
+        &some,
+        &last,
+        &named,
         &last,
         // Two recordings that are not there.
-        &json!({"data": {}}), &nobody_knows,
+        &json!({"data": {}}),
+        &nobody_knows,
     ];
     let replies = replies.map(|body| whole(200, &body.to_string()));
     let server = Server::start(replies).await;

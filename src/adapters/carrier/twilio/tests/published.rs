@@ -81,10 +81,20 @@ async fn every_request_is_as_published() {
     let none = r#"{"recordings":[]}"#;
     let created = std::iter::repeat_n((201, CREATED), dials().len());
     let commands = std::iter::repeat_n((200, "{}"), 3);
-    let recording = [(200, none), (201, "{}"), (200, "{}"), (200, "{}"), (200, "{}")];
+    let recording = [
+        (200, none),
+        (201, "{}"),
+        (200, "{}"),
+        (200, "{}"),
+        (200, "{}"),
+    ];
     let looks = [(200, CALL), (200, CALL), (200, next)];
     let lists = std::iter::repeat_n((200, CALLS), 4);
-    let replies = created.chain(commands).chain(recording).chain(looks).chain(lists);
+    let replies = created
+        .chain(commands)
+        .chain(recording)
+        .chain(looks)
+        .chain(lists);
     let server = Server::start(replies.map(|(status, body)| whole(status, body))).await;
     let twilio = twilio(&server.base_url, PATIENT);
     for request in dials() {
@@ -92,7 +102,11 @@ async fn every_request_is_as_published() {
         assert!(matches!(answer, DialAnswer::Accepted { .. }), "{answer:?}");
     }
     let long = vec![Action::Pause { seconds: 1 }; 250];
-    for actions in [vec![Action::Pause { seconds: 1 }], long, vec![Action::Hangup]] {
+    for actions in [
+        vec![Action::Pause { seconds: 1 }],
+        long,
+        vec![Action::Hangup],
+    ] {
         twilio.perform(&step(actions)).await.unwrap();
     }
     for act in [Act::Begin, Act::Pause, Act::Resume, Act::Stop] {
