@@ -135,7 +135,7 @@ fn recording(their_id: &str) -> Recording {
     let recording = json!({
         "_id": "rec_1", "tenant": "t", "campaign": "a", "lead": "a:b", "attempt": "a:b:1",
         "carrier": "t1", "call_id": "v3:one", "their_id": their_id, "state": "announced",
-        "transcript": {"state": "none"}, "tries": 0, "since": 0, "announced_at": 0, "version": 1,
+        "transcript": {"is": "none"}, "tries": 0, "since": 0, "announced_at": 0, "version": 1,
     });
     serde_json::from_value(recording).unwrap()
 }
