@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dialfleet_domain::call::attempt::MAX_LEGS;
 use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::id::{CampaignId, CarrierId};
-use dialfleet_domain::routing::Hop;
+use dialfleet_domain::routing::Scored;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, watch};
@@ -32,8 +33,10 @@ const HOLD: (Duration, Duration) = (Duration::from_millis(500), Duration::from_s
 
 /// Slots that wait for a channel look after so long whether another carrier has one.
 const FULL: Duration = Duration::from_secs(1);
-/// A wait for pace that is not worth another carrier.
-const SOON: Duration = Duration::from_secs(1);
+/// A wait for pace that is not worth another carrier: two turns of a process that has one seat of a rate.
+pub(crate) const SOON: Duration = Duration::from_secs(2);
+/// Campaigns whose order of carriers is remembered.
+const MAX_ORDERS: usize = 1_000;
 
 /// The waiting slots of this process.
 pub struct Dialer {
@@ -48,6 +51,7 @@ pub struct Dialer {
 struct Inner {
     offers: Vec<FillSlot>,
     rings: BTreeMap<CarrierId, Ring>,
+    orders: BTreeMap<CampaignId, Vec<CarrierId>>,
     hold: Duration,
     hold_until: Duration,
     down_until: Duration,
@@ -176,8 +180,27 @@ impl Dialer {
     }
 
     /// How many slots wait for a carrier.
-    fn waiting(&self, carrier: &CarrierId) -> usize {
+    pub(crate) fn waiting(&self, carrier: &CarrierId) -> usize {
         self.lock().rings.get(carrier).map_or(0, Ring::len)
+    }
+
+    /// Notes which carriers a campaign's calls want, best first. A slot waits before anybody knows who
+    /// will be called in it: the last person stands for the next one.
+    pub(crate) fn wants(&self, campaign: &CampaignId, scored: &[Scored]) {
+        let order = scored.iter().map(|one| one.carrier.clone()).collect();
+        let mut inner = self.lock();
+        if inner.orders.len() >= MAX_ORDERS {
+            inner.orders.clear();
+        }
+        inner.orders.insert(campaign.clone(), order);
+    }
+
+    /// Sorts carriers by what was noted.
+    fn sort(&self, campaign: &CampaignId, carriers: &mut [CarrierId]) {
+        if let Some(order) = self.lock().orders.get(campaign) {
+            let place = |carrier: &CarrierId| order.iter().position(|one| one == carrier);
+            carriers.sort_by_key(|carrier| place(carrier).unwrap_or(order.len()));
+        }
     }
 
     /// A fence came too late: this process or its store is overloaded, so it waits before the next
@@ -292,17 +315,24 @@ async fn sort_offers(fleet: &Fleet, dialer: &Dialer) {
 /// The carrier in whose ring a campaign waits: the best one whose turn comes soon, or else the one
 /// whose turn comes first. While none may be asked, the best one: that is where the wait ends.
 fn lane_of(fleet: &Fleet, dialer: &Dialer, campaign: &Campaign) -> Option<CarrierId> {
-    let mut chain = choose_for_anybody(fleet, campaign).chain;
-    if chain.is_empty() {
-        chain = choose_at_best(fleet, campaign).chain;
+    let mut asked = choose_for_anybody(fleet, campaign).scored;
+    if asked.is_empty() {
+        asked = choose_at_best(fleet, campaign).scored;
     }
-    let wait = |hop: &Hop| {
-        let ahead = dialer.waiting(&hop.carrier);
-        let wait = fleet.pace.wait_behind(&hop.carrier, ahead);
+    let mut carriers: Vec<CarrierId> = asked.into_iter().map(|one| one.carrier).collect();
+    dialer.sort(&campaign.id, &mut carriers);
+    carriers.truncate(MAX_LEGS);
+    let wait = |carrier: &CarrierId| {
+        let wait = wait_for(fleet, dialer, carrier);
         if wait <= SOON { Duration::ZERO } else { wait }
     };
     // Of equal waits the first one.
-    chain.into_iter().min_by_key(wait).map(|hop| hop.carrier)
+    carriers.into_iter().min_by_key(wait)
+}
+
+/// How long it takes about until the slots that wait for a carrier have had their turn.
+pub(crate) fn wait_for(fleet: &Fleet, dialer: &Dialer, carrier: &CarrierId) -> Duration {
+    fleet.pace.wait_behind(carrier, dialer.waiting(carrier))
 }
 
 /// Serves one carrier's ring: token, then slot, then the protocol.

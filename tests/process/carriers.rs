@@ -1,6 +1,7 @@
 //! Three carriers behind one campaign: who is asked next, and who is never asked again. The network
 //! counts; our own records are only read for what it cannot see.
 
+mod budget;
 mod trio;
 
 use std::time::Duration;

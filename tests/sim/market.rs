@@ -7,6 +7,8 @@ use dialfleet_tests::sim::market::{Market, Outcome, Truth};
 
 /// Calls after which the carriers should be known.
 const LEARNED: usize = 500;
+/// Calls after which they should be left that became worse: fifty in a row go there half as often.
+const FOLLOWED: usize = 200;
 /// Hundred-millionths of a cent's hundred: a dollar.
 const DOLLAR: i64 = 100_000_000;
 
@@ -20,13 +22,14 @@ fn carriers() -> Vec<Truth> {
     ]
 }
 
-fn market(workers: usize) -> Market {
+/// Where each carrier's rate is more than all calls together need: who is asked is the router's choice alone.
+fn roomy(workers: usize) -> Market {
     Market {
         seed: 1,
         workers,
         calls: 5_000,
         limit: 30,
-        cps: 6.0,
+        cps: 12.0,
         channels: None,
         carriers: carriers(),
         degrades: false,
@@ -34,45 +37,72 @@ fn market(workers: usize) -> Market {
     }
 }
 
+/// Where all rates together are less than the calls would need.
+fn tight(workers: usize) -> Market {
+    Market {
+        calls: 1_500,
+        limit: 60,
+        cps: 3.0,
+        ..roomy(workers)
+    }
+}
+
 /// Plays every market, says what came of it, and fails if a promise was not kept.
 pub(crate) fn check(out: &mut impl Write) -> Result<()> {
-    for workers in [1, 4, 8] {
-        let market = Market {
-            degrades: true,
-            ..market(workers)
-        };
-        let outcome = play(
-            out,
-            &format!("{workers} workers, the best degrades"),
-            &market,
-        )?;
-        let (best, half) = (market.best(), LEARNED * 5);
-        let before = outcome.share(half - 300..half, best);
-        let after = outcome.share(half + 200..half + 300, best);
-        writeln!(
-            out,
-            "  share of the best: {before:.2}, 200 calls later {after:.2}"
-        )?;
-        ensure!(
-            before > 0.5 && after < before / 2.0,
-            "it is not followed: {before} {after}"
-        );
-        let until_then = Outcome {
-            carried: outcome.carried[..half].to_vec(),
-            ..outcome
-        };
-        let value = until_then.value(LEARNED, &market.carriers);
-        writeln!(out, "  value of calls 500 to 2,500: {value:.3}")?;
-        ensure!(value >= 0.95, "{value:.3} of the best one's value");
-    }
-    let steady = market(4);
-    let outcome = play(out, "4 workers", &steady)?;
-    let value = outcome.value(LEARNED, &steady.carriers);
-    writeln!(out, "  value of calls 500 to 5,000: {value:.3}")?;
-    ensure!(value >= 0.95, "{value:.3} of the best one's value");
-
     channels(out)?;
-    budget(out)
+    budget(out)?;
+    for workers in [1, 4, 8] {
+        rates(out, workers)?;
+    }
+    for workers in [1, 4, 8] {
+        choice(out, workers)?;
+    }
+    Ok(())
+}
+
+/// The best carrier is found, and left when it is not the best any more.
+fn choice(out: &mut impl Write, workers: usize) -> Result<()> {
+    let market = Market {
+        degrades: true,
+        ..roomy(workers)
+    };
+    let name = format!("{workers} workers, the best degrades");
+    let outcome = play(out, &name, &market)?;
+    let (best, half) = (market.best(), LEARNED * 5);
+    let before = outcome.share(half - 300..half, best);
+    let worse = |n: &usize| outcome.share(half + n..half + n + 50, best) < before / 2.0;
+    let moved = (0..=FOLLOWED).find(worse);
+    let after = outcome.share(half + FOLLOWED..outcome.carried.len(), best);
+    writeln!(
+        out,
+        "  share of the best: {before:.2}, moved {moved:?} calls after, then {after:.2}"
+    )?;
+    let until_then = Outcome {
+        carried: outcome.carried[..half].to_vec(),
+        ..outcome
+    };
+    let value = until_then.value(LEARNED, &market.carriers);
+    writeln!(out, "  value of calls {LEARNED} to {half}: {value:.3}")?;
+    ensure!(
+        before > 0.5 && moved.is_some() && after < before / 2.0,
+        "it is not followed: {before} {moved:?} {after}"
+    );
+    ensure!(value >= 0.95, "{value:.3} of the best one's value");
+    Ok(())
+}
+
+/// What the carriers take is used, and never more.
+fn rates(out: &mut impl Write, workers: usize) -> Result<()> {
+    let market = tight(workers);
+    let outcome = play(
+        out,
+        &format!("{workers} workers, 3 calls a second"),
+        &market,
+    )?;
+    let used = f64::from(market.calls) / outcome.placed_in.as_secs_f64() / (market.cps * 3.0);
+    writeln!(out, "  {used:.2} of the rates were used")?;
+    ensure!(used > 0.5, "the rates were not used");
+    Ok(())
 }
 
 fn play(out: &mut impl Write, name: &str, market: &Market) -> Result<Outcome> {
@@ -105,7 +135,7 @@ fn channels(out: &mut impl Write) -> Result<()> {
             calls: 600,
             channels: Some(4),
             carriers: carriers()[..2].to_vec(),
-            ..market(workers)
+            ..roomy(workers)
         };
         let outcome = play(out, &format!("{workers} workers, 2 × 4 channels"), &market)?;
         ensure!(outcome.max_live == 4, "{} live", outcome.max_live);
@@ -124,7 +154,7 @@ fn budget(out: &mut impl Write) -> Result<()> {
         let market = Market {
             calls: 600,
             budget: Some("1.00"),
-            ..market(workers)
+            ..roomy(workers)
         };
         let outcome = play(out, &format!("{workers} workers, 1.00 USD"), &market)?;
         let Some((why, spent)) = &outcome.paused else {

@@ -7,6 +7,8 @@
 mod client;
 mod media;
 mod once;
+#[cfg(test)]
+pub(crate) mod published;
 pub mod sanspbx;
 mod scrub;
 mod secret;

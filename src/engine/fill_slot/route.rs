@@ -12,14 +12,13 @@ use dialfleet_domain::phone::area::{Group, Place};
 use dialfleet_domain::routing::{self, Decision, Exclusion, Last, Question, Strategy};
 use dialfleet_domain::time::Timestamp;
 
+use crate::dialer::{SOON, wait_for};
 use crate::fleet::Fleet;
 use crate::pace::Token;
 use crate::port::store::Answer;
 use crate::routes::Probe;
 use crate::routes::channels::{Reserved, Taken};
 
-/// How long a call waits for the pace of a carrier before the next best one is asked.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// When somebody is asked again who can be asked later: not sooner, and not later, whatever the
 /// breakers say.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -138,7 +137,11 @@ pub(super) async fn choose(
     let candidates = fleet
         .routes
         .candidates(fleet, Some((&lead.phone, &place)), now);
-    Ok((routing::choose(&question, &candidates), place.group))
+    let decision = routing::choose(&question, &candidates);
+    if let Some(dialer) = &fleet.dialer {
+        dialer.wants(&campaign.id, &decision.scored);
+    }
+    Ok((decision, place.group))
 }
 
 fn last_of(attempt: &Attempt) -> Option<Last<'_>> {
@@ -196,7 +199,9 @@ pub(super) async fn prepare(
     fleet.routes.give_back(fleet, probes).await;
     for hop in decision.chain.clone() {
         if !held.take_channel(fleet, &hop.carrier)
-            || !held.take_token(fleet, &hop.carrier, PATIENCE).await
+            || !held
+                .take_token(fleet, &hop.carrier, patience(fleet, &hop.carrier))
+                .await
         {
             continue;
         }
@@ -207,6 +212,20 @@ pub(super) async fn prepare(
         }
     }
     Ok(false)
+}
+
+/// How long a call waits for the pace of a carrier before the next best one is asked: not at all where
+/// slots wait for so long already. It is because of them that this one waited for another carrier.
+fn patience(fleet: &Fleet, carrier: &CarrierId) -> Duration {
+    let wait = fleet
+        .dialer
+        .as_ref()
+        .map(|dialer| wait_for(fleet, dialer, carrier));
+    if wait.is_some_and(|wait| wait > SOON) {
+        Duration::ZERO
+    } else {
+        SOON
+    }
 }
 
 /// When somebody can be asked again.

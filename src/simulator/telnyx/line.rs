@@ -103,9 +103,14 @@ impl Line {
         for (key, value) in extra.as_object().into_iter().flatten() {
             payload[key] = value.clone();
         }
-        if name.starts_with("call.recording.") {
-            // Published: it names the leg only.
-            payload.as_object_mut().map(|p| p.remove("call_control_id"));
+        // As published.
+        let without: &[&str] = match name {
+            "call.cost" => &["from", "to"],
+            name if name.starts_with("call.recording.") => &["call_control_id"],
+            _ => &[],
+        };
+        for key in without {
+            payload.as_object_mut().map(|p| p.remove(*key));
         }
         let hex: String = self.names.leg.chars().filter(|c| *c != '-').collect();
         let id = uuid(&format!("{}{:012x}", &hex[..20], self.events.len()));

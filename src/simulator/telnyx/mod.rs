@@ -3,9 +3,9 @@
 //! webhooks, and what can be asked afterwards: a call's status, a connection's active calls, call
 //! events, webhook deliveries, recordings.
 //!
-//! Not here: sending DTMF, conferences, `webhook_urls`, `call.cost`. Telnyx
-//! publishes neither the shape of a call event's `metadata` nor its default pauses between
-//! webhook tries; those here are guesses.
+//! Not here: sending DTMF, conferences, `webhook_urls`. Telnyx publishes neither the shape of a call
+//! event's `metadata` nor its default pauses between webhook tries, nor what `call.cost` says of a call that nobody
+//! answered; those here are guesses.
 
 mod actions;
 mod calls;
@@ -60,6 +60,8 @@ pub struct TelnyxAccount {
     pub failover_url: Option<String>,
     /// How long the receiver of a webhook may take.
     pub webhook_timeout: Duration,
+    /// Whether the application wants `call.cost` (its setting `call_cost_in_webhooks`).
+    pub says_cost: bool,
 }
 
 impl TelnyxAccount {
@@ -74,6 +76,7 @@ impl TelnyxAccount {
             dps: 30,
             failover_url: None,
             webhook_timeout: Duration::from_secs(5),
+            says_cost: false,
         }
     }
 
@@ -94,6 +97,7 @@ pub(crate) struct Front {
     dps: u32,
     failover_url: Option<String>,
     webhook_timeout: Duration,
+    says_cost: bool,
     lines: Mutex<Lines>,
     deliveries: Deliveries,
 }
@@ -109,6 +113,7 @@ impl Front {
             dps: account.dps,
             failover_url: account.failover_url,
             webhook_timeout: account.webhook_timeout,
+            says_cost: account.says_cost,
             lines: Mutex::default(),
             deliveries: Deliveries::default(),
         })

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::conversation::Conversation;
 use super::detection::{self, Told};
-use super::wire::{hangup_cause, iso8601};
+use super::wire::{cost, hangup_cause, iso8601};
 use super::{Front, recordings};
 use crate::office::Teller;
 use crate::timetable::{CallStatus, NetEvent};
@@ -41,6 +41,7 @@ impl Teller for Following {
                 recordings::complete_all(&self.front, &self.call_id);
                 let extra = self.end();
                 self.send(("call.hangup", status), &extra);
+                self.bill(status);
                 self.front.lines().ended(&self.call_id);
             }
         }
@@ -80,6 +81,18 @@ impl Following {
             "sip_hangup_cause": call.sip.map(|code| code.to_string()),
             "tags": [],
         })
+    }
+
+    /// The real one says it some time after the end, and only to an application that wants it.
+    fn bill(&self, status: CallStatus) {
+        let call = self.front.office.network.call(&self.call_id);
+        let cost = call
+            .filter(|_| self.front.says_cost)
+            .as_ref()
+            .and_then(cost);
+        if let Some(cost) = cost {
+            self.send(("call.cost", status), &cost);
+        }
     }
 
     /// Somebody answered: the recording, the detection and the conversation begin.

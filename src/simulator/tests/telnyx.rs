@@ -238,6 +238,38 @@ async fn every_script_from_end_to_end() {
 }
 
 #[tokio::test]
+async fn an_answered_call_has_its_price_if_the_application_wants_it() {
+    let mut world = World::with(Faults::default(), |account| account.says_cost = true).await;
+    let call = world.dial("+15550100000", "camp:a:1").await;
+    let cost = world.event("call.cost").await;
+    assert_eq!(
+        (
+            &cost["call_control_id"],
+            &cost["client_state"],
+            cost.get("to")
+        ),
+        (&json!(call), &json!(STATE), None)
+    );
+    let minutes = world.sim.network().ledger().carriers["telnyx"].minutes;
+    assert_eq!(cost["billed_duration_secs"], minutes * 60);
+    let parts = cost["cost_parts"].as_array().unwrap().iter();
+    let sum: f64 = parts.map(|part| part["cost"].as_f64().unwrap()).sum();
+    assert!(
+        (sum - cost["total_cost"].as_f64().unwrap()).abs() < 1e-9,
+        "{cost}"
+    );
+    // Nobody answers.
+    world.dial("+15550100600", "camp:b:1").await;
+    world.event("call.hangup").await;
+    let seen = world.sim.network().ledger();
+    assert_eq!(seen.carriers["telnyx"].answered, 1);
+    // Somebody does, and nothing else was billed before.
+    let call = world.dial("+15550100000", "camp:c:1").await;
+    let cost = world.event("call.cost").await;
+    assert_eq!(cost["call_control_id"], call);
+}
+
+#[tokio::test]
 async fn a_command_is_executed_once_a_minute() {
     let world = World::new(Faults::default()).await;
     let mut body = world.body("+15550100900", "camp:a:1");

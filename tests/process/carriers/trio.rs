@@ -23,7 +23,10 @@ pub(super) const API_KEY: &str = "KEYtest";
 pub(super) const LIMIT: u32 = 20;
 
 pub(super) fn telnyx() -> TelnyxAccount {
-    TelnyxAccount::new(API_KEY, "7267")
+    TelnyxAccount {
+        says_cost: true,
+        ..TelnyxAccount::new(API_KEY, "7267")
+    }
 }
 
 /// One process, and a network with an account of each kind where everybody answers.

@@ -123,6 +123,9 @@ pub struct Outcome {
     pub paused: Option<(String, i64)>,
     /// From its start to its end.
     pub took: Duration,
+    /// From its start until as many calls were placed as people are to be called. A few of them are called
+    /// again long after.
+    pub placed_in: Duration,
     /// Live calls at all carriers, on average while there were calls left to begin.
     pub mean_live: f64,
     /// Processes that came and went.
@@ -298,6 +301,8 @@ impl Market {
             let (placed, total_live) = network.read_ledger(|l| (l.placed, l.total_live));
             if placed < u64::from(self.calls) {
                 (live, looks) = (live + u64::from(total_live), looks + 1);
+            } else if outcome.placed_in.is_zero() {
+                outcome.placed_in = now - began;
             }
             if !degraded && placed >= u64::from(self.calls / 2) {
                 degraded = true;

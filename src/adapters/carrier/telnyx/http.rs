@@ -93,8 +93,7 @@ impl Api {
         filters: &[(&str, &str)],
     ) -> Result<Vec<T>, CarrierError> {
         let mut records = Vec::new();
-        // `page[limit]` is the name of the size where pages have cursors.
-        let mut turn: Vec<(&str, String)> = vec![("page[limit]", PAGE_SIZE.to_owned())];
+        let mut turn: Vec<(&str, String)> = Vec::new();
         for _ in 0..MAX_PAGES {
             let mut query: Vec<(&str, &str)> = filters.to_vec();
             query.push(("page[size]", PAGE_SIZE));
@@ -128,6 +127,8 @@ impl Api {
         }
         let after = meta.cursors.as_ref().and_then(|c| c.after.clone());
         if let Some(after) = after.filter(|after| !after.is_empty()) {
+            // The name of the size where pages have cursors: known by the first answer, and published for
+            // such lists only.
             let limit = ("page[limit]", PAGE_SIZE.to_owned());
             return Ok(Some(vec![limit, ("page[after]", after)]));
         }

@@ -3,6 +3,7 @@
 mod dialing;
 mod looking;
 mod performing;
+mod published;
 
 use async_trait::async_trait;
 use dialfleet_domain::amd::Amd;

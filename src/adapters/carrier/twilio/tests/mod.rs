@@ -2,6 +2,7 @@
 
 mod dialing;
 mod looking;
+mod published;
 
 use std::time::Duration;
 
