@@ -6,8 +6,9 @@
 //! transactions. Nothing here retries by itself: the driver repeats a single write once under its
 //! own number, and whatever is unclear after that is said to be unclear.
 //!
-//! What many ask at once goes out in one command (`gather.rs`). `write.rs` has the two shapes every batch takes: an unordered insert with an answer per document,
-//! and a bulk compare-and-set with an answer per document.
+//! What many ask at once goes out in one command (`gather.rs`). `write.rs` has the two shapes every
+//! batch takes: an unordered insert with an answer per document, and a bulk compare-and-set with an
+//! answer per document.
 
 mod attempt;
 mod board;
