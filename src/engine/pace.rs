@@ -6,6 +6,7 @@
 //! holds (`pace/seats.rs`), so that however many processes there are, what they send together keeps the
 //! rhythm. A governor at the very end keeps each process to it even when the clocks do not.
 
+mod rest;
 mod seats;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::sync::Notify;
 
+use self::rest::Rest;
 use self::seats::{LEASE, Seats, seats_of};
 use crate::fleet::Fleet;
 use crate::port::Clock;
@@ -49,14 +51,6 @@ const TURN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_milli
 const LEAVE_TRIES: usize = 5;
 /// A seat that was not asked for during this time is not wanted any more.
 const IDLE: Duration = Duration::from_secs(2);
-/// How long a carrier is left alone after "too many requests"; then twice as long after each further
-/// one that comes soon, up to eight times.
-const LIMITED_REST: Duration = Duration::from_secs(1);
-/// So many unclear answers in a row, and a carrier is left alone for so long; then twice as long after
-/// each further one, up to eight times. Others may still reach it, and slots wait here meanwhile.
-const UNCLEAR_IN_A_ROW: u32 = 3;
-const UNCLEAR_REST: Duration = Duration::from_secs(1);
-
 /// The governor's clock, told by ours, so that pacing runs on virtual time in the simulation.
 #[derive(Clone)]
 struct OurClock(Arc<dyn Clock>);
@@ -108,12 +102,7 @@ struct Lane {
     prepared_in: Duration,
     /// When a token was last asked for.
     asked: Option<Duration>,
-    /// Not before this uptime: the carrier told us to slow down, or refused our account.
-    rest_until: Duration,
-    /// How often in a row the carrier told us to slow down, and until when the next time counts.
-    limited: (u32, Duration),
-    /// Answers in a row that nobody understood.
-    unclear: u32,
+    rest: Rest,
     limiter: Limiter,
 }
 
@@ -181,8 +170,8 @@ impl Pace {
     pub fn try_take(&self, carrier: &CarrierId) -> Option<Result<Token, Duration>> {
         let taken = self.with(carrier, |lane, now| {
             lane.asked = Some(now);
-            if now < lane.rest_until {
-                return Err(lane.rest_until - now);
+            if let Some(left) = lane.rest.left(now) {
+                return Err(left);
             }
             if !lane.holds_seats(now + lane.ahead()) {
                 self.wanted.notify_one();
@@ -247,7 +236,7 @@ impl Pace {
                 f64::from(lane.total) / f64::from(u32::try_from(mine.max(1)).unwrap_or(u32::MAX));
             let ahead = f64::from(u32::try_from(ahead).unwrap_or(u32::MAX));
             let seconds = (lane.step * ours * ahead / 1_000.0).min(86_400.0);
-            lane.rest_until.saturating_sub(now) + Duration::from_secs_f64(seconds)
+            lane.rest.left(now).unwrap_or_default() + Duration::from_secs_f64(seconds)
         });
         wait.unwrap_or(Duration::MAX)
     }
@@ -270,43 +259,24 @@ impl Pace {
 
     /// Leaves a carrier alone for a while.
     pub fn rest(&self, carrier: &CarrierId, time: Duration) {
-        self.with(carrier, |lane, now| {
-            lane.rest_until = lane.rest_until.max(now + time);
-        });
+        self.with(carrier, |lane, now| lane.rest.extend(now + time));
     }
 
-    /// A carrier said "too many requests". It is left alone from here, longer each time that it says so
-    /// again soon. Returns how long everybody should leave it alone: one answer may be the peak of a
-    /// moment, and each process hears what is meant for it.
+    /// A carrier said "too many requests". Returns how long everybody should leave it alone.
     pub(crate) fn limited(&self, carrier: &CarrierId) -> Duration {
-        let again = self.with(carrier, |lane, now| {
-            let (times, until) = lane.limited;
-            let times = if now < until { times + 1 } else { 0 };
-            let rest = LIMITED_REST * 2_u32.pow(times.min(3));
-            lane.limited = (times, now + rest + LIMITED_REST * 4);
-            lane.rest_until = lane.rest_until.max(now + rest);
-            if times == 0 { Duration::ZERO } else { rest }
-        });
-        again.unwrap_or_default()
+        let everybody = self.with(carrier, |lane, now| lane.rest.limited(now));
+        everybody.unwrap_or_default()
     }
 
-    /// Notes how a carrier answered. After a few answers in a row that nobody understands it is left
-    /// alone, longer each time: the way to it is broken, perhaps only from here, and each of them holds
-    /// a slot and a person until it is cleared up.
+    /// Notes how a carrier answered.
     pub fn answered(&self, carrier: &CarrierId, clearly: bool) {
-        let again = self.with(carrier, |lane, _| {
-            lane.unclear = if clearly { 0 } else { lane.unclear + 1 };
-            lane.unclear.checked_sub(UNCLEAR_IN_A_ROW)
-        });
-        if let Some(again) = again.flatten() {
-            self.rest(carrier, UNCLEAR_REST * 2_u32.pow(again.min(3)));
-        }
+        self.with(carrier, |lane, now| lane.rest.answered(clearly, now));
     }
 
     /// Whether a carrier is being left alone.
     #[must_use]
     pub fn is_resting(&self, carrier: &CarrierId) -> bool {
-        self.with(carrier, |lane, now| now < lane.rest_until)
+        self.with(carrier, |lane, now| lane.rest.left(now).is_some())
             .unwrap_or(false)
     }
 }
@@ -332,9 +302,7 @@ impl Lane {
             prepared_in: Duration::ZERO,
             // To begin with it wants some: the first call should find them.
             asked: Some(clock.uptime()),
-            rest_until: Duration::ZERO,
-            limited: (0, Duration::ZERO),
-            unclear: 0,
+            rest: Rest::default(),
             limiter: RateLimiter::direct_with_clock(quota, OurClock(Arc::clone(clock))),
         }
     }

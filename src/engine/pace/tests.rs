@@ -257,22 +257,3 @@ proptest! {
         }
     }
 }
-
-#[test]
-fn a_carrier_that_nobody_understands_is_left_alone_longer_each_time() {
-    let clock = Hand::new();
-    let pace = pace(10.0, &clock);
-    let mut rests = Vec::new();
-    for _ in 0..8 {
-        pace.answered(&carrier(), false);
-        let began = clock.uptime();
-        while pace.is_resting(&carrier()) {
-            clock.set(clock.uptime() + Duration::from_secs(1));
-        }
-        rests.push((clock.uptime() - began).as_secs());
-    }
-    assert_eq!(rests, [0, 0, 1, 2, 4, 8, 8, 8]);
-    pace.answered(&carrier(), true);
-    pace.answered(&carrier(), false);
-    assert!(!pace.is_resting(&carrier()));
-}
