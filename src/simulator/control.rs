@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::faults::{FaultPlan, Faults};
 use crate::ledger::Ledger;
-use crate::network::Network;
+use crate::network::{Network, Search};
 use crate::script::Script;
 
 #[derive(Clone)]
@@ -48,9 +48,11 @@ struct Limit {
 }
 
 async fn calls(State(control): State<Control>, Query(query): Query<Limit>) -> Json<Vec<Value>> {
-    let calls = control
-        .network
-        .calls(None, 0, query.limit.unwrap_or(1_000), |_| true);
+    let search = Search {
+        limit: query.limit.unwrap_or(1_000),
+        ..Search::default()
+    };
+    let calls = control.network.calls(&search, |_| true);
     let rows = calls.into_iter().map(|call| {
         json!({
             "call_id": call.call_id,

@@ -8,7 +8,7 @@ use dialfleet_domain::time::Timestamp;
 use serde::Serialize;
 
 use crate::dice::Dice;
-use crate::network::Network;
+use crate::network::{Network, Search};
 use crate::person::Person;
 use crate::timetable::{CallStatus, Limits, NetEvent, Party, timetable};
 
@@ -273,7 +273,11 @@ impl Network {
     /// The same of every call to a number, oldest first.
     #[must_use]
     pub fn heard_by(&self, phone: &str) -> Vec<Vec<Heard>> {
-        let mut calls = self.calls(None, 0, usize::MAX, |call| call.dial.to == phone);
+        let search = Search {
+            to: Some(phone),
+            ..Search::default()
+        };
+        let mut calls = self.calls(&search, |_| true);
         calls.reverse();
         calls.iter().map(|call| self.heard(&call.call_id)).collect()
     }

@@ -42,7 +42,7 @@ pub mod twilio;
 pub use faults::Faults;
 pub use heard::{By, Heard, Sound};
 pub use ledger::{CarrierCount, Ledger, Violation};
-pub use network::{CallView, Dial, HangUp, Network, Placed, Refused, Step};
+pub use network::{CallView, Dial, HangUp, Network, Placed, Refused, Search, Step};
 pub use person::{After, Person, Who};
 pub use sanspbx::SansPbxAccount;
 pub use script::{Population, Script, Weights};

@@ -18,6 +18,11 @@ use crate::person::Person;
 use crate::script::{Population, Script};
 use crate::timetable::{Amd, CallStatus, Limits, NetEvent, Party, timetable};
 
+mod search;
+
+use search::Index;
+pub use search::Search;
+
 /// Ended calls that can still be looked up; older ones are forgotten (the ledger never forgets).
 const KEPT_CALLS: usize = 50_000;
 
@@ -145,6 +150,7 @@ pub(crate) struct State {
     books: Books,
     calls: BTreeMap<u64, Call>,
     serials: BTreeMap<String, u64>,
+    index: Index,
     ended: VecDeque<u64>,
     placed: u64,
     scripts: BTreeMap<String, Script>,
@@ -278,6 +284,7 @@ impl Network {
         let call_id = format!("CA{high:016x}{low:016x}");
         state.books.placed(&call_id, &dial, now);
         state.serials.insert(call_id.clone(), serial);
+        state.index.placed(serial, &dial.to);
         let view = CallView {
             call_id: call_id.clone(),
             serial,
@@ -355,6 +362,7 @@ impl Network {
                 view.duration = Some(duration);
                 let talk = call.answered_at.map(|_| duration);
                 state.books.ended(&view.dial, status, talk);
+                state.index.ended(serial);
                 state.ended.push_back(serial);
                 if let Some(by) = call.ended_by(status, duration) {
                     let at_ms = call.since_answer(now, self.speed).unwrap_or_default();
@@ -370,6 +378,7 @@ impl Network {
                 .and_then(|serial| state.calls.remove(&serial))
             {
                 state.serials.remove(&old.view.call_id);
+                state.index.forgotten(old.view.serial, &old.view.dial.to);
             }
         }
         Step::Event(event)
@@ -419,24 +428,6 @@ impl Network {
     #[must_use]
     pub fn call(&self, call_id: &str) -> Option<CallView> {
         self.lock().call(call_id).map(|call| call.view.clone())
-    }
-
-    /// Up to `limit` calls that `wanted` accepts, newest first, after skipping `skip` of them; only
-    /// those older than the call numbered `before`, when given.
-    #[must_use]
-    pub fn calls(
-        &self,
-        before: Option<u64>,
-        skip: usize,
-        limit: usize,
-        wanted: impl Fn(&CallView) -> bool,
-    ) -> Vec<CallView> {
-        let state = self.lock();
-        let older = state.calls.range(..before.unwrap_or(u64::MAX)).rev();
-        let views = older
-            .map(|(_, call)| &call.view)
-            .filter(|view| wanted(view));
-        views.skip(skip).take(limit).cloned().collect()
     }
 
     /// A copy of the ledger.

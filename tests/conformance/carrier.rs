@@ -13,7 +13,7 @@ mod unsigned;
 
 use dialfleet_domain::call::{CallState, Outcome, RefusalClass};
 use dialfleet_engine::port::carrier::{CallStatus, CarrierError, DialAnswer};
-use dialfleet_simulator::Faults;
+use dialfleet_simulator::{Faults, Search};
 
 use self::rig::{BUSY, CONGESTED, DECLINES, HUMAN, NO_SUCH_NUMBER, NOBODY, Rig, TALKS_FOR_AN_HOUR};
 use self::subjects::Subject;
@@ -196,7 +196,7 @@ async fn it_is_told_how_long_to_talk_or_says_that_it_cannot_be(subject: &Subject
         return;
     }
     assert_eq!(rig.ended(&attempt).await.outcome, Some(Outcome::Answered));
-    let calls = rig.simulator.network().calls(None, 0, 9, |_| true);
+    let calls = rig.simulator.network().calls(&Search::default(), |_| true);
     assert_eq!(calls[0].duration.map(|talk| talk.as_secs()), Some(60));
 }
 

@@ -7,7 +7,7 @@ use dialfleet_adapters::system::SystemClock;
 use dialfleet_domain::time::Timestamp;
 use dialfleet_engine::port::Clock;
 use dialfleet_simulator::faults::Faults;
-use dialfleet_simulator::network::CallView;
+use dialfleet_simulator::network::{CallView, Search};
 use dialfleet_simulator::script::Weights;
 use dialfleet_tests::fleet::{KEY, TestFleet, leads};
 use dialfleet_tests::wait::until;
@@ -281,7 +281,7 @@ async fn a_rolling_restart_idles_no_slot_and_loses_no_lead() {
     let calls = fleet
         .simulator
         .network()
-        .calls(None, 0, LEADS as usize * 2, |_| true);
+        .calls(&Search::default(), |_| true);
     let touches = |gap: &Gap| restarts.iter().any(|restart| gap.touches(*restart));
     let (during, other): (Vec<_>, Vec<_>) =
         gaps(&calls, LIMIT as usize).into_iter().partition(touches);

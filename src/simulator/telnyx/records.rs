@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Fronts;
 use super::wire::{ApiError, Names, iso8601};
+use crate::network::Search;
 
 const MAX_PAGE: usize = 250;
 const DEFAULT_PAGE: usize = 20;
@@ -61,12 +62,19 @@ pub(super) async fn active_calls(
     let now = office.now();
     let lag = u128::from(office.faults.get(&front.name).list_lag_ms);
     let alive = |call: &crate::network::CallView| {
-        call.dial.carrier == front.name
-            && !call.status.is_terminal()
-            && now.since(call.placed_at).as_millis() >= lag
+        call.dial.carrier == front.name && now.since(call.placed_at).as_millis() >= lag
     };
-    let total = office.network.calls(None, 0, usize::MAX, alive).len();
-    let mut calls = office.network.calls(before, 0, limit + 1, alive);
+    let all = Search {
+        live: true,
+        ..Search::default()
+    };
+    let page = Search {
+        before: before.unwrap_or(u64::MAX),
+        limit: limit + 1,
+        ..all
+    };
+    let total = office.network.calls(&all, alive).len();
+    let mut calls = office.network.calls(&page, alive);
     let more = calls.len() > limit;
     calls.truncate(limit);
     let lines = front.lines();

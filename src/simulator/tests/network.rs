@@ -7,7 +7,7 @@ use dialfleet_domain::time::Timestamp;
 
 use super::CALLER;
 use crate::ledger::Violation;
-use crate::network::{Dial, HangUp, Network, Refused, Step};
+use crate::network::{Dial, HangUp, Network, Refused, Search, Step};
 use crate::script::{Population, Script};
 use crate::timetable::{CallStatus, NetEvent};
 
@@ -286,4 +286,55 @@ fn a_reset_forgets() {
         Step::Done
     );
     assert_eq!(network.ledger(), crate::Ledger::default());
+}
+
+#[test]
+fn calls_are_found_by_number_and_by_being_in_progress() {
+    let network = Network::new(Population::default(), 1.0);
+    let mut now = Timestamp::from_millis(0);
+    let (one, other) = ("+15550100001", "+15550100300");
+    let place = |phone| {
+        network
+            .place(dial(phone, "c:l:1", "0"), now)
+            .unwrap()
+            .call_id
+    };
+    let (first, second, third) = (place(one), place(other), place(one));
+    let found = |search: &Search<'_>| -> Vec<String> {
+        let calls = network.calls(search, |_| true);
+        calls.into_iter().map(|call| call.call_id).collect()
+    };
+    let (all, live) = (
+        Search::default(),
+        Search {
+            live: true,
+            ..Search::default()
+        },
+    );
+    let to = |phone| Search {
+        to: Some(phone),
+        ..all
+    };
+    assert_eq!(found(&all), [&*third, &*second, &*first], "newest first");
+    assert_eq!(found(&live), found(&all));
+    assert_eq!(found(&to(one)), [&*third, &*first]);
+    assert!(found(&to("+15550100009")).is_empty());
+
+    until_end(&network, &third, &mut now);
+    assert_eq!(found(&live), [&*second, &*first]);
+    let live_to_one = Search {
+        live: true,
+        ..to(one)
+    };
+    assert_eq!(found(&live_to_one), [&*first]);
+    assert_eq!(found(&to(one)), [&*third, &*first]);
+    let page = |before, skip, limit| Search {
+        before,
+        skip,
+        limit,
+        ..all
+    };
+    assert_eq!(found(&page(u64::MAX, 1, 1)), [&*second]);
+    assert_eq!(found(&page(1, 0, 9)), [&*first]);
+    assert_eq!(found(&Search { since: 1, ..all }), [&*third, &*second]);
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::{CALLER, PATIENCE};
-use crate::{Account, Faults, Person, Script, Simulator, SimulatorConfig, TelnyxAccount};
+use crate::{Account, Faults, Person, Script, Search, Simulator, SimulatorConfig, TelnyxAccount};
 
 const KEY: &str = "KEY123";
 const CONNECTION: &str = "1293384261075731461";
@@ -616,6 +616,6 @@ async fn time_outs_are_tried_by_other_routes_unless_told() {
     world.post("calls", &body).await.unwrap();
     let end = world.event("call.hangup").await;
     assert_eq!(end["hangup_cause"], "timeout");
-    let calls = world.sim.network().calls(None, 0, 1, |_| true);
+    let calls = world.sim.network().calls(&Search::default(), |_| true);
     assert_eq!(calls[0].dial.ring_timeout, Duration::from_secs(10));
 }

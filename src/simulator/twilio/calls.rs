@@ -11,11 +11,13 @@ use super::request::{CallRequest, Form, Source};
 use super::wire::{API_VERSION, ApiError, call_json, rest_status};
 use super::{Front, Fronts, progress};
 use crate::fuse::Fuse;
-use crate::network::{CallView, HangUp};
+use crate::network::{CallView, HangUp, Search};
 use crate::office::NotPlaced;
 use crate::timetable::CallStatus;
 
 const MAX_PAGE: usize = 1_000;
+/// Of the statuses that calls are listed by, those of calls in progress.
+const LIVE: [&str; 3] = ["queued", "ringing", "in-progress"];
 
 pub(super) async fn create(
     State(fronts): State<Fronts>,
@@ -151,9 +153,17 @@ pub(super) async fn list(
     let office = &front.office;
     let lag = u128::from(office.faults.get(&front.name).list_lag_ms);
     let now = office.now();
-    let mut calls = office.network.calls(before, skip, size + 1, |call| {
+    let search = Search {
+        // Those in progress are asked for by a status of theirs.
+        live: status.is_some_and(|status| LIVE.contains(&status)),
+        to,
+        before: before.unwrap_or(u64::MAX),
+        skip,
+        limit: size + 1,
+        ..Search::default()
+    };
+    let mut calls = office.network.calls(&search, |call| {
         call.dial.carrier == front.name
-            && to.is_none_or(|to| call.dial.to == to)
             && from.is_none_or(|from| call.dial.from == from)
             && status.is_none_or(|status| rest_status(call.status) == status)
             && now.since(call.placed_at).as_millis() >= lag

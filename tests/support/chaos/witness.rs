@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dialfleet_simulator::{CallView, Network};
+use dialfleet_simulator::{CallView, Network, Search};
 
 /// The window in which dialing is said to go on or to stand still.
 const WINDOW_MS: i64 = 1_000;
@@ -68,7 +68,11 @@ impl Witness {
     /// Takes down what is new.
     pub(super) fn look(&mut self, network: &Network) {
         let open = self.open;
-        for call in network.calls(None, 0, usize::MAX, |call| call.serial >= open) {
+        let search = Search {
+            since: open,
+            ..Search::default()
+        };
+        for call in network.calls(&search, |_| true) {
             let seen = Seen::of(&call);
             let leads = self.leads.entry(seen.campaign.clone()).or_default();
             leads.insert(seen.lead().to_owned());

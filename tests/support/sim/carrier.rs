@@ -12,7 +12,7 @@ use dialfleet_engine::port::carrier::{
     CallRecord, CallStatus, CallbackNews, CallbackRefused, CarrierError, CarrierProfile,
     DialAnswer, DialRequest, Document, Page, Question, RawCallback, StepRequest,
 };
-use dialfleet_simulator::Refused;
+use dialfleet_simulator::{CallView, Refused, Search};
 use tokio::sync::oneshot;
 
 use super::chance::Kind;
@@ -228,10 +228,12 @@ impl Carrier for SimCarrier {
         let mut at = Duration::ZERO;
         let list = || {
             at = self.weather.time.elapsed();
-            let ours = |view: &dialfleet_simulator::CallView| {
-                view.dial.to == to.as_str() && view.dial.from == from.as_str()
+            let search = Search {
+                to: Some(to.as_str()),
+                ..Search::default()
             };
-            Ok(self.exchange.list(&self.profile.id, ours))
+            let ours = |view: &CallView| view.dial.from == from.as_str();
+            Ok(self.exchange.list(&self.profile.id, &search, ours))
         };
         let found = self.ask("find", list).await;
         if found.is_ok() {
@@ -242,12 +244,12 @@ impl Carrier for SimCarrier {
 
     async fn live(&self) -> Result<Vec<CallRecord>, CarrierError> {
         self.pollable()?;
-        let wanted = || {
-            Ok(self
-                .exchange
-                .list(&self.profile.id, |view| !view.status.is_terminal()))
+        let search = Search {
+            live: true,
+            ..Search::default()
         };
-        self.ask("live", wanted).await
+        let list = || Ok(self.exchange.list(&self.profile.id, &search, |_| true));
+        self.ask("live", list).await
     }
 
     fn read_callback(&self, raw: &RawCallback) -> Result<CallbackNews, CallbackRefused> {

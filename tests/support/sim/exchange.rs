@@ -16,7 +16,7 @@ use dialfleet_engine::port::carrier::{
 };
 use dialfleet_engine::port::store::AttemptStore;
 use dialfleet_simulator::{
-    CallStatus as NetStatus, CallView, Dial, HangUp, NetEvent, Network, Refused, Step,
+    CallStatus as NetStatus, CallView, Dial, HangUp, NetEvent, Network, Refused, Search, Step,
 };
 use serde::{Deserialize, Serialize};
 
@@ -291,9 +291,10 @@ impl Exchange {
     pub(super) fn list(
         &self,
         carrier: &CarrierId,
+        search: &Search<'_>,
         wanted: impl Fn(&CallView) -> bool,
     ) -> Vec<CallRecord> {
-        let views = self.network.calls(None, 0, usize::MAX, wanted);
+        let views = self.network.calls(search, wanted);
         views
             .iter()
             .filter(|view| self.is_listed(&view.call_id, Some(carrier)))

@@ -22,7 +22,7 @@ use dialfleet_domain::routing::{Policy, Strategy};
 use dialfleet_domain::tariff::Fees;
 use dialfleet_engine::port::carrier::{Capabilities, CarrierProfile, CommandStyle};
 use dialfleet_engine::port::store::{AttemptStore, CampaignChange, CampaignStore, LeadStore};
-use dialfleet_simulator::{Network, Population, Weights};
+use dialfleet_simulator::{Network, Population, Search, Weights};
 
 use super::chance::Chance;
 use super::checks::Checks;
@@ -369,7 +369,7 @@ impl Market {
         outcome: &mut Outcome,
     ) -> Result<(), String> {
         let network = &company.exchange.network;
-        let mut calls = network.calls(None, 0, usize::MAX, |_| true);
+        let mut calls = network.calls(&Search::default(), |_| true);
         calls.reverse();
         let carrier = |id: &str| id.trim_start_matches('c').parse().unwrap_or(0);
         outcome.carried = calls
