@@ -157,6 +157,8 @@ impl Site {
             .env("RABBITMQ_MNESIA_BASE", file("data"))
             .env("RABBITMQ_LOG_BASE", file("log"))
             .env("RABBITMQ_LOGS", "-")
+            // Killed in a bad moment it would leave one wherever the test was started.
+            .env("ERL_CRASH_DUMP", file("erl_crash.dump"))
             // Two cores for everything: an idle scheduler must sleep, not spin.
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",

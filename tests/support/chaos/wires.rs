@@ -24,7 +24,7 @@ use super::witness::lock;
 use crate::proxy::{Line, refuse};
 
 /// From one look into `/proc` to the next.
-const REST: Duration = Duration::from_millis(10);
+const REST: Duration = Duration::from_millis(50);
 
 /// Somebody at one end of a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
