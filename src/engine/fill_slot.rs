@@ -25,7 +25,7 @@ use std::time::Duration;
 use dialfleet_domain::call::event::Withdrawal;
 use dialfleet_domain::call::{Attempt, CallEvent};
 use dialfleet_domain::campaign::Campaign;
-use dialfleet_domain::gate::{self, Facts, Why, gate};
+use dialfleet_domain::gate::{self, Why, gate};
 use dialfleet_domain::id::Nonce;
 use dialfleet_domain::lead::{Lead, LeadState};
 use dialfleet_domain::phone::area::Group;
@@ -393,11 +393,6 @@ async fn recheck(
     if lead.claim.as_ref() != Some(&attempt.claim) || lead.n + 1 != attempt.n {
         return Ok(Err(Withdrawal::GateClosed));
     }
-    let listed = if lacks(Part::Listed) {
-        Facts { do_not_call: false }
-    } else {
-        listed
-    };
     match gate(&campaign, &lead, listed, fleet.clock.now()) {
         gate::Verdict::Allow => Ok(Ok((campaign, lead))),
         gate::Verdict::Closed => Ok(Err(Withdrawal::CampaignChanged)),

@@ -7,8 +7,6 @@
 pub enum Part {
     /// What RECHECK finds out is ignored.
     Recheck,
-    /// RECHECK does not read the do-not-call list.
-    Listed,
     /// An opt-out counts as written, and is not.
     OptOut,
     /// FENCE lets everything through, however late.

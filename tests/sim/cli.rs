@@ -59,7 +59,7 @@ struct Args {
     /// Go on after a broken promise, and tell each in one line
     #[arg(long)]
     keep_going: bool,
-    /// Take away what the promises rest on: recheck, listed, opt-out, lock, fence, u2, u3, u4, version or proof. The run
+    /// Take away what the promises rest on: recheck, opt-out, fence, u2, u3, u4, version or proof. The run
     /// should fail
     #[arg(long, value_name = "NAME")]
     mutant: Option<Mutant>,

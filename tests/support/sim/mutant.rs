@@ -12,12 +12,8 @@ use dialfleet_engine::mutant::{Part, Taken};
 pub enum Mutant {
     /// Facts are not read again after the intent.
     Recheck,
-    /// Of them, the do-not-call list is not.
-    Listed,
     /// An opt-out is confirmed without being written.
     OptOut,
-    /// The phone is free at the end of a call whose opt-out is not on the list yet.
-    Lock,
     /// A request leaves however long ago they were.
     Fence,
     /// The unique index on slots.
@@ -34,11 +30,9 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 8] = [
         Self::Recheck,
-        Self::Listed,
         Self::OptOut,
-        Self::Lock,
         Self::Fence,
         Self::U2,
         Self::U3,
@@ -52,9 +46,7 @@ impl Mutant {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Recheck => "recheck",
-            Self::Listed => "listed",
             Self::OptOut => "opt-out",
-            Self::Lock => "lock",
             Self::Fence => "fence",
             Self::U2 => "u2",
             Self::U3 => "u3",
@@ -68,11 +60,10 @@ impl Mutant {
     pub(super) fn taken_from_engine(self) -> Option<Taken> {
         let part = match self {
             Self::Recheck => Part::Recheck,
-            Self::Listed => Part::Listed,
             Self::OptOut => Part::OptOut,
             Self::Fence => Part::Fence,
             Self::Proof => Part::Proof,
-            Self::Lock | Self::U2 | Self::U3 | Self::U4 | Self::Version => return None,
+            Self::U2 | Self::U3 | Self::U4 | Self::Version => return None,
         };
         Some(Taken::away(part))
     }
@@ -83,13 +74,7 @@ impl Mutant {
             Self::U2 => store.lose_index("attempts_u2").await,
             Self::U3 => store.lose_index("attempts_u3").await,
             Self::U4 => store.lose_index("attempts_u4").await,
-            Self::Recheck
-            | Self::Listed
-            | Self::OptOut
-            | Self::Lock
-            | Self::Fence
-            | Self::Version
-            | Self::Proof => {}
+            Self::Recheck | Self::OptOut | Self::Fence | Self::Version | Self::Proof => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dialfleet_adapters::sqlite::SqliteStore;
-use dialfleet_domain::call::{Attempt, CallState};
+use dialfleet_domain::call::Attempt;
 use dialfleet_domain::campaign::{Campaign, CampaignState};
 use dialfleet_domain::id::{
     AttemptId, CampaignId, CarrierCallId, CarrierId, ClaimToken, ImportId, LeadId, RecordingId,
@@ -416,12 +416,6 @@ impl Watched {
         let ids: Vec<AttemptId> = saves.iter().map(|save| save.attempt.id.clone()).collect();
         let stored = AttemptStore::attempts(&self.store, &ids).await?;
         let mut saves = saves.to_vec();
-        if self.missing == Some(Mutant::Lock) {
-            for save in &mut saves {
-                let over = save.attempt.state == CallState::Ended;
-                save.attempt.live = save.attempt.live.filter(|_| !over);
-            }
-        }
         if self.missing == Some(Mutant::Version) {
             for (save, stored) in saves.iter_mut().zip(&stored) {
                 save.expected = stored.as_ref().map_or(save.expected, |a| a.version);

@@ -21,6 +21,8 @@ const KEY_MS: (u64, u64) = (300, 2_500);
 const SENTENCE_MS: (u64, u64) = (300, 1_500);
 /// How long a program talks to somebody, ms.
 const TALK_MS: (u64, u64) = (500, 8_000);
+/// Who does not want to be called again may not wait to hear more.
+const HANGS_UP: f64 = 0.3;
 /// How long the flow waits for a key.
 const TIMEOUT_S: u32 = 3;
 
@@ -179,7 +181,7 @@ impl Exchange {
     }
 
     /// Somebody hears a page, and does something about it. `None`: the call is over by then.
-    async fn hear(&self, call: &str, sheet: &Sheet) -> Option<Input> {
+    async fn hear(self: &Arc<Self>, call: &str, sheet: &Sheet) -> Option<Input> {
         let (w, done) = (&self.weather, Sentence::OptedOut.said(None).0);
         for words in &sheet.said {
             let to = self.on_line(call)?.dial.to;
@@ -216,6 +218,9 @@ impl Exchange {
         w.journal
             .line("network", format_args!("{} presses {key:?}", short(call)));
         let keys = Keys::parse(key)?;
+        if key == "9" && w.chance.hits(Kind::Person, HANGS_UP) {
+            self.end(call);
+        }
         Some(Input::Keys { keys })
     }
 
