@@ -42,7 +42,7 @@ use self::route::{Held, again_at, choose, prepare};
 use crate::fleet::Fleet;
 use crate::message::FillSlot;
 use crate::mutant::{Part, lacks};
-use crate::pace::{Token, TooLate};
+use crate::pace::{Reply, Token, TooLate};
 use crate::port::Carrier;
 use crate::port::carrier::{DialAnswer, DialRequest};
 use crate::port::store::{Answer, IntentAnswer};
@@ -411,8 +411,12 @@ async fn post(fleet: &Fleet, carrier: &dyn Carrier, request: &DialRequest) -> Di
     fleet
         .metrics
         .dial_time(id, fleet.clock.uptime().saturating_sub(began));
-    let clearly = !matches!(answer, DialAnswer::Unclear(_));
-    fleet.pace.answered(&carrier.profile().id, clearly);
+    let reply = match &answer {
+        DialAnswer::Accepted { .. } => Reply::Taken,
+        DialAnswer::Refused(_) => Reply::Refused,
+        DialAnswer::Unclear(_) => Reply::Unclear,
+    };
+    fleet.pace.answered(&carrier.profile().id, reply);
     match &answer {
         DialAnswer::Accepted { queued_for, .. } => {
             fleet.metrics.dial(id, "accepted");

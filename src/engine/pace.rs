@@ -23,6 +23,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use tokio::sync::Notify;
 
+pub(crate) use self::rest::Reply;
 use self::rest::Rest;
 use self::seats::{LEASE, Seats, seats_of};
 use crate::fleet::Fleet;
@@ -51,6 +52,7 @@ const TURN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_milli
 const LEAVE_TRIES: usize = 5;
 /// A seat that was not asked for during this time is not wanted any more.
 const IDLE: Duration = Duration::from_secs(2);
+
 /// The governor's clock, told by ours, so that pacing runs on virtual time in the simulation.
 #[derive(Clone)]
 struct OurClock(Arc<dyn Clock>);
@@ -269,8 +271,8 @@ impl Pace {
     }
 
     /// Notes how a carrier answered.
-    pub fn answered(&self, carrier: &CarrierId, clearly: bool) {
-        self.with(carrier, |lane, now| lane.rest.answered(clearly, now));
+    pub(crate) fn answered(&self, carrier: &CarrierId, reply: Reply) {
+        self.with(carrier, |lane, now| lane.rest.answered(reply, now));
     }
 
     /// Whether a carrier is being left alone.

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// How long a carrier is left alone after "too many requests"; then twice as long after each further
 /// one that comes soon, up to eight times.
 const LIMITED_REST: Duration = Duration::from_secs(1);
-/// Soon is within so long after the end of the rest, unless more answers than this came in between:
-/// where one in twenty is refused, twenty times fewer calls would be the wrong answer.
+/// Soon is within so long after the end of the rest, and before it has taken so many requests: where
+/// it refuses one in twenty, a fleet that stands still for seconds would be the wrong answer.
 const SOON: (Duration, u32) = (Duration::from_secs(4), 20);
 /// So many unclear answers in a row, and a carrier is left alone for so long; then twice as long after
 /// each further one, up to eight times. Others may still reach it, and slots wait here meanwhile.
@@ -15,15 +15,27 @@ const UNCLEAR_REST: Duration = Duration::from_secs(1);
 /// Doublings.
 const MOST: u32 = 3;
 
-/// How a carrier answers, as far as that is a reason to leave it alone. Times are uptimes.
+/// What a carrier said to a request, as far as that matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// It takes the call.
+    Taken,
+    /// It does not, whatever the reason.
+    Refused,
+    /// Nobody knows.
+    Unclear,
+}
+
+/// How a carrier answers. Times are uptimes.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
     until: Duration,
-    /// How often in a row it told us to slow down, and until when the next time counts.
+    /// How often in a row it told us to slow down.
     limited: u32,
+    /// When the rest ends that it told us to take last.
     limited_until: Duration,
-    /// Answers since it did.
-    since: u32,
+    /// What it has taken since it told us.
+    taken: u32,
     /// Answers in a row that nobody understood.
     unclear: u32,
 }
@@ -44,11 +56,17 @@ impl Rest {
     /// soon. Returns how long everybody should leave it alone: one answer may be the peak of a moment,
     /// and each process hears what is meant for it.
     pub(super) fn limited(&mut self, now: Duration) -> Duration {
-        let again = now < self.limited_until && self.since < SOON.1;
+        if now < self.limited_until {
+            // Under way when the rest began: the same peak.
+            return Duration::ZERO;
+        }
+        let again = self.limited_until > Duration::ZERO
+            && now < self.limited_until + SOON.0
+            && self.taken < SOON.1;
         self.limited = if again { self.limited + 1 } else { 0 };
         let rest = LIMITED_REST * 2_u32.pow(self.limited.min(MOST));
-        self.limited_until = now + rest + SOON.0;
-        self.since = 0;
+        self.limited_until = now + rest;
+        self.taken = 0;
         self.extend(now + rest);
         if again { rest } else { Duration::ZERO }
     }
@@ -56,8 +74,9 @@ impl Rest {
     /// It answered. After a few answers in a row that nobody understands it is left alone, longer each
     /// time: the way to it is broken, perhaps only from here, and each of them holds a slot and a
     /// person until it is cleared up.
-    pub(super) fn answered(&mut self, clearly: bool, now: Duration) {
-        self.since = self.since.saturating_add(1);
+    pub(super) fn answered(&mut self, reply: Reply, now: Duration) {
+        self.taken = self.taken.saturating_add(u32::from(reply == Reply::Taken));
+        let clearly = reply != Reply::Unclear;
         self.unclear = if clearly { 0 } else { self.unclear + 1 };
         if let Some(again) = self.unclear.checked_sub(UNCLEAR_IN_A_ROW) {
             self.extend(now + UNCLEAR_REST * 2_u32.pow(again.min(MOST)));
@@ -79,7 +98,7 @@ mod tests {
         let mut now = at(100);
         let mut everybody = Vec::new();
         for _ in 0..6 {
-            rest.answered(true, now);
+            rest.answered(Reply::Refused, now);
             everybody.push(rest.limited(now).as_secs());
             now += rest.left(now).unwrap();
             assert_eq!(rest.left(now), None);
@@ -90,15 +109,26 @@ mod tests {
     }
 
     #[test]
-    fn too_many_requests_now_and_then_stop_only_who_was_told() {
+    fn what_was_under_way_tells_nothing_new() {
         let mut rest = Rest::default();
-        for second in 0..10 {
-            let now = at(100 + 2 * second);
-            for _ in 0..SOON.1 {
-                rest.answered(true, now);
+        for ms in 0..1_000 {
+            assert_eq!(rest.limited(at(100) + Duration::from_millis(ms)), at(0));
+        }
+        assert_eq!(rest.left(at(101)), None);
+        assert_eq!(rest.limited(at(101)), at(2));
+    }
+
+    #[test]
+    fn too_many_requests_now_and_then_stop_only_who_was_told() {
+        for (taken, everybody) in [(SOON.1 - 1, at(2)), (SOON.1, at(0))] {
+            let mut rest = Rest::default();
+            rest.limited(at(100));
+            for _ in 0..taken {
+                rest.answered(Reply::Taken, at(101));
             }
-            assert_eq!(rest.limited(now), at(0));
-            assert_eq!(rest.left(now), Some(LIMITED_REST));
+            rest.answered(Reply::Unclear, at(101));
+            rest.answered(Reply::Refused, at(102));
+            assert_eq!(rest.limited(at(102)), everybody, "{taken} taken");
         }
     }
 
@@ -108,14 +138,16 @@ mod tests {
         let mut now = at(100);
         let mut rests = Vec::new();
         for _ in 0..8 {
-            rest.answered(false, now);
+            rest.answered(Reply::Unclear, now);
             let left = rest.left(now).unwrap_or_default();
             rests.push(left.as_secs());
             now += left;
         }
         assert_eq!(rests, [0, 0, 1, 2, 4, 8, 8, 8]);
-        rest.answered(true, now);
-        rest.answered(false, now);
-        assert_eq!(rest.left(now), None);
+        for clear in [Reply::Taken, Reply::Refused] {
+            rest.answered(clear, now);
+            rest.answered(Reply::Unclear, now);
+            assert_eq!(rest.left(now), None);
+        }
     }
 }
