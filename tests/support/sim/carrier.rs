@@ -273,8 +273,12 @@ impl Carrier for SimCarrier {
             call_id: CarrierCallId::parse(asked.call).map_err(|e| unreadable(e.to_string()))?,
             to: E164::parse(&asked.to, None).ok(),
             input: asked.input,
-            statuses: vec![CallStatus::Answered],
-            over: false,
+            statuses: if asked.over {
+                Vec::new()
+            } else {
+                vec![CallStatus::Answered]
+            },
+            over: asked.over,
         })
     }
 

@@ -287,7 +287,8 @@ impl Exchange {
         view.as_ref().and_then(record).ok_or(CarrierError::NotFound)
     }
 
-    /// The records of a carrier's calls that `wanted` accepts, newest first.
+    /// The records of a carrier's calls among those that are looked for, if `wanted` accepts them; newest
+    /// first.
     pub(super) fn list(
         &self,
         carrier: &CarrierId,

@@ -10,11 +10,11 @@ use dialfleet_engine::mutant::{Part, Taken};
 /// What is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mutant {
-    /// Facts are not read again after the intent.
+    /// What the facts are after the intent does not count.
     Recheck,
     /// An opt-out is confirmed without being written.
     OptOut,
-    /// A request leaves however long ago they were.
+    /// A request leaves however long ago the facts were read.
     Fence,
     /// The unique index on slots.
     U2,

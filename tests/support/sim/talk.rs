@@ -58,6 +58,8 @@ pub(super) struct Asked {
     pub(super) call: String,
     pub(super) to: String,
     pub(super) input: Input,
+    /// The call has ended meanwhile.
+    pub(super) over: bool,
 }
 
 /// A page, as the simulated carriers read it.
@@ -114,16 +116,26 @@ impl Exchange {
         let mut input = Input::Done;
         loop {
             self.take_time((1, 60)).await;
-            let Some(view) = self.on_line(&call) else {
+            let Some(view) = self.network.call(&call) else {
                 return;
             };
+            let over = view.status != NetStatus::InProgress;
+            // What was pressed before the end is told after it.
+            if over && !input.has_keys() {
+                return;
+            }
             let to = view.dial.to;
             let asked = Asked {
                 call: call.clone(),
                 to,
                 input,
+                over,
             };
-            let Some(sheet) = self.ask(&url, &asked).await else {
+            let page = self.ask(&url, &asked).await;
+            if over {
+                return;
+            }
+            let Some(sheet) = page else {
                 // It says so in its own words.
                 self.weather
                     .journal
@@ -180,7 +192,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// Somebody hears a page, and does something about it. `None`: the call is over by then.
+    /// Somebody hears a page, and does something about it. `None`: the call is over by then, and nothing was
+    /// done in time.
     async fn hear(self: &Arc<Self>, call: &str, sheet: &Sheet) -> Option<Input> {
         let (w, done) = (&self.weather, Sentence::OptedOut.said(None).0);
         for words in &sheet.said {
@@ -219,12 +232,14 @@ impl Exchange {
             .line("network", format_args!("{} presses {key:?}", short(call)));
         let keys = Keys::parse(key)?;
         if key == "9" && w.chance.hits(Kind::Person, HANGS_UP) {
+            w.journal
+                .line("network", format_args!("{} hangs up", short(call)));
             self.end(call);
         }
         Some(Input::Keys { keys })
     }
 
-    /// The call's flow is over.
+    /// Somebody hangs up, or the call's flow is over.
     fn end(self: &Arc<Self>, call: &str) {
         self.network.hang_up(call, self.weather.time.now());
         self.advance(call);

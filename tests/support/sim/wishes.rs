@@ -4,12 +4,13 @@
 //! | from when | no call to the number |
 //! |---|---|
 //! | the key was pressed, while that call lasts | is placed: the phone is locked by it. The network's ledger sees two calls at once |
-//! | the key is written down with the call | leaves, is placed or rings, at any later time. The phone stays locked until the number is on the list, also after the call, and whoever reads the list after that sees it |
+//! | the key is written down with the call that lasts | leaves, is placed or rings, at any later time. The phone stays locked until the number is on the list, also after the call, and whoever reads the list after that sees it |
 //! | the person was told that it is done | the same; and the number is on the list by then |
 //! | the number is on the list, also by an order | leaves later than the fence allows, if its facts were read before; none of later facts |
 //! | the person was told that it could not be recorded yet | nothing yet, but in the end the number is on the list |
 //!
-//! What is left: a key that no process could write down, because the store was out or the process died
+//! What is left: a key that is heard of after the end of the call, when the phone is free already: the
+//! number gets on the list at once, but a call of another campaign may begin before. And a key that no process could write down, because the store was out or the process died
 //! over it, and that nobody was told about. The carrier says that something went wrong then, or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
