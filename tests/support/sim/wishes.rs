@@ -10,8 +10,9 @@
 //! | the person was told that it could not be recorded yet | nothing yet, but in the end the number is on the list |
 //!
 //! What is left: a key that is heard of after the end of the call, when the phone is free already: the
-//! number gets on the list at once, but a call of another campaign may begin before. And a key that no process could write down, because the store was out or the process died
-//! over it, and that nobody was told about. The carrier says that something went wrong then, or nothing.
+//! number gets on the list at once, but a call of another campaign may begin before. And a key that no
+//! process could write down, because the store was out or the process died over it, and that nobody was
+//! told about. The carrier says that something went wrong then, or nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
