@@ -8,6 +8,7 @@ mod recordings;
 mod sanspbx;
 mod telnyx;
 mod telnyx_calls;
+mod telnyx_events;
 mod twilio;
 
 use std::collections::BTreeMap;
