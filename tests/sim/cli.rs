@@ -147,8 +147,13 @@ fn main() -> Result<ExitCode> {
         so_far.add(world);
         if said.elapsed() >= TELL {
             said = Instant::now();
-            // Whoever reads it may have gone; the run goes on for its exit code.
-            let _ = writeln!(out, "{} s: {so_far}", began.elapsed().as_secs());
+            // Not where the result goes: how often this is said depends on the machine. Whoever reads it may have gone;
+            // the run goes on for its exit code.
+            let _ = writeln!(
+                std::io::stderr(),
+                "{} s: {so_far}",
+                began.elapsed().as_secs()
+            );
         }
         told = match world {
             Ok(report) if args.explain => writeln!(out, "{report:?}").map_err(Into::into),
