@@ -1,19 +1,10 @@
 //! TwiML, and who listens to it.
 
 use super::{Callback, SID, World};
-use crate::{After, Faults, Network, Person, Script, SimulatorConfig, Who};
+use crate::{Network, Person, Script, SimulatorConfig, Who};
 
-const SPEED: f64 = 100.0;
-const BEEPS: Who = Who::Machine {
-    greeting_ms: 6_000,
-    then: After::Beep,
-};
-const NO_BEEP: Who = Who::Machine {
-    greeting_ms: 6_000,
-    then: After::Silence,
-};
-
-fn person(who: Who, keys: &[&str]) -> Person {
+pub(super) const SPEED: f64 = 100.0;
+pub(super) fn person(who: Who, keys: &[&str]) -> Person {
     Person {
         who,
         keys: keys.iter().map(|k| (*k).to_owned()).collect(),
@@ -25,14 +16,14 @@ fn human(keys: &[&str]) -> Person {
     person(Who::Human, keys)
 }
 
-fn heard(network: &Network, phone: &str) -> Vec<String> {
+pub(super) fn heard(network: &Network, phone: &str) -> Vec<String> {
     let calls = network.heard_by(phone);
     let all = calls.iter().flatten();
     all.map(|heard| heard.sound.to_string()).collect()
 }
 
 impl World {
-    async fn at_speed(speed: f64) -> Self {
+    pub(super) async fn at_speed(speed: f64) -> Self {
         Self::with(SimulatorConfig {
             speed,
             ..SimulatorConfig::new(SID, super::TOKEN)
@@ -40,19 +31,19 @@ impl World {
         .await
     }
 
-    fn is(&self, phone: &str, person: Person) {
+    pub(super) fn is(&self, phone: &str, person: Person) {
         let ring_ms = 500;
         let script = Script::Person { ring_ms, person };
         self.sim.network().set_script(phone, script);
     }
 
-    fn serves(&self, path: &str, kind: &'static str, document: &str) {
+    pub(super) fn serves(&self, path: &str, kind: &'static str, document: &str) {
         let mut documents = self.documents.lock().unwrap();
         documents.insert(path.to_owned(), (kind, document.to_owned()));
     }
 
     /// A call whose end alone is told of.
-    async fn call(&self, phone: &str, more: &[(&'static str, String)]) -> String {
+    pub(super) async fn call(&self, phone: &str, more: &[(&'static str, String)]) -> String {
         let mut form = self.form(phone, &format!("camp:{phone}:1"));
         form.retain(|(key, _)| {
             *key != "StatusCallbackEvent" && !more.iter().any(|(own, _)| own == key)
@@ -66,13 +57,13 @@ impl World {
         call["sid"].as_str().unwrap().to_owned()
     }
 
-    async fn update(&self, sid: &str, form: &[(&str, String)]) -> u16 {
+    pub(super) async fn update(&self, sid: &str, form: &[(&str, String)]) -> u16 {
         let path = format!("/2010-04-01/Accounts/{SID}/Calls/{sid}.json");
         let url = format!("{}{path}", self.sim.base_url());
         self.post(&url, form).await.unwrap().0
     }
 
-    async fn next_at(&mut self, path: &str) -> Callback {
+    pub(super) async fn next_at(&mut self, path: &str) -> Callback {
         loop {
             let callback = self.next().await;
             if callback.path == path {
@@ -399,163 +390,4 @@ async fn a_live_call_takes_another_document() {
     let end = &got[got.len() - 3..];
     assert_eq!(end[1..], ["said \"Instead\"", "hung up by us"], "{got:?}");
     assert!(end[0].ends_with(", cut short") || got.len() == 3, "{got:?}");
-}
-
-#[tokio::test]
-async fn detection_says_who_answered() {
-    let mut world = World::at_speed(SPEED).await;
-    let table = [
-        ("Enable", person(Who::Human, &[]), "human"),
-        ("Enable", person(BEEPS, &[]), "machine_start"),
-        ("Enable", person(Who::Fax, &[]), "fax"),
-        ("Enable", person(Who::Silence, &[]), "unknown"),
-        ("DetectMessageEnd", person(Who::Human, &[]), "human"),
-        ("DetectMessageEnd", person(BEEPS, &[]), "machine_end_beep"),
-        (
-            "DetectMessageEnd",
-            person(NO_BEEP, &[]),
-            "machine_end_silence",
-        ),
-        (
-            "DetectMessageEnd",
-            person(
-                Who::Machine {
-                    greeting_ms: 4_000,
-                    then: After::Other,
-                },
-                &[],
-            ),
-            "machine_end_other",
-        ),
-        (
-            "DetectMessageEnd",
-            person(
-                Who::Machine {
-                    greeting_ms: 40_000,
-                    then: After::Beep,
-                },
-                &[],
-            ),
-            "unknown",
-        ),
-    ];
-    world.serves("/held", "text/xml", "<Response><Say>Word</Say></Response>");
-    for (n, (mode, person, expected)) in table.into_iter().enumerate() {
-        let to = format!("+155501290{n:02}");
-        world.is(&to, person.clone());
-        let amd = ("MachineDetection", mode.to_owned());
-        let held = ("Url", format!("{}/held", world.origin));
-        let sid = world.call(&to, &[amd.clone(), held]).await;
-        let asked = world.next_at("/held").await;
-        assert_eq!(asked.get("AnsweredBy"), expected, "{mode}");
-        assert_ne!(asked.get("MachineDetectionDuration"), "");
-        let end = world.until_end().await.pop().unwrap();
-        assert_eq!(
-            (end.get("AnsweredBy"), end.get("CallSid")),
-            (expected, sid.as_str())
-        );
-        if expected == "machine_end_beep" {
-            let got = heard(world.sim.network(), &to);
-            let word = ["beep", "said \"Word\" after the beep"];
-            assert_eq!(got[1..3], word, "{got:?}");
-        }
-
-        // The same beside the document, which begins at once.
-        let to = format!("+155501291{n:02}");
-        world.is(&to, person);
-        let aside = [
-            amd,
-            ("AsyncAmd", "true".to_owned()),
-            ("AsyncAmdStatusCallback", format!("{}/amd", world.origin)),
-        ];
-        let sid = world.call(&to, &aside).await;
-        assert_eq!(
-            world.next_at("/amd").await.get("AnsweredBy"),
-            expected,
-            "{mode}"
-        );
-        if expected == "machine_end_beep" {
-            let leave = "<Response><Say>Message</Say></Response>".to_owned();
-            assert_eq!(world.update(&sid, &[("Twiml", leave)]).await, 200);
-        } else {
-            assert_eq!(
-                world
-                    .update(&sid, &[("Status", "completed".to_owned())])
-                    .await,
-                200
-            );
-        }
-        world.until_end().await;
-        let got = heard(world.sim.network(), &to);
-        let left = got.contains(&"said \"Message\" after the beep".to_owned());
-        assert_eq!(left, expected == "machine_end_beep", "{got:?}");
-    }
-}
-
-#[tokio::test]
-async fn detection_after_the_end_is_unknown_or_silent() {
-    let mut world = World::new(Faults::default()).await;
-    let mut told = 0;
-    for n in 0..20 {
-        let to = format!("+155501300{n:02}");
-        let gone = Person {
-            stays_ms: 1_000,
-            ..Person::default()
-        };
-        world.is(&to, gone);
-        let fields = [
-            ("MachineDetection", "Enable".to_owned()),
-            ("MachineDetectionSpeechEndThreshold", "5000".to_owned()),
-            ("AsyncAmd", "true".to_owned()),
-            ("AsyncAmdStatusCallback", format!("{}/amd", world.origin)),
-        ];
-        world.call(&to, &fields).await;
-    }
-    // All are over, and whatever is told is told soon.
-    let mut ends = 0;
-    while ends < 20 || told == 0 {
-        let callback = world.next().await;
-        if callback.path == "/amd" {
-            assert_eq!(callback.get("AnsweredBy"), "unknown");
-            told += 1;
-        } else {
-            ends += 1;
-        }
-    }
-    assert!(told < 20);
-}
-
-#[tokio::test]
-async fn people_are_scripted_and_what_they_heard_is_read_over_http() {
-    let mut world = World::at_speed(SPEED).await;
-    let scripts = serde_json::json!({"+15550137001": {
-        "kind": "person",
-        "ring_ms": 500,
-        "person": {"who": {"machine": {"greeting_ms": 2000, "then": "beep"}}, "stays_ms": 9000},
-    }});
-    let url = format!("{}/_sim/scripts", world.sim.base_url());
-    let set = world.http.post(url).json(&scripts).send().await.unwrap();
-    assert_eq!(set.status(), 204);
-    world.call("+15550137001", &[]).await;
-    world.until_end().await;
-    let (_, calls) = world.get("/_sim/heard?phone=%2B15550137001").await;
-    let [answered, paused, beep, end] = calls[0].as_array().unwrap().as_slice() else {
-        panic!("{calls}");
-    };
-    assert_eq!(
-        (&answered["what"], &answered["party"]),
-        (&"answered".into(), &"machine".into())
-    );
-    assert_eq!(
-        (&paused["what"], &paused["ms"]),
-        (&"paused".into(), &3_600_000.into())
-    );
-    assert_eq!(
-        (&beep["what"], &beep["at_ms"]),
-        (&"beep".into(), &2_300.into())
-    );
-    assert_eq!(
-        (&end["what"], &end["by"]),
-        (&"hung_up".into(), &"callee".into())
-    );
 }

@@ -1,14 +1,13 @@
 //! A client and a receiver of callbacks around a simulator that runs a thousand times faster than
 //! life, all over real HTTP.
 
+mod detection;
 mod documents;
 mod faults;
 mod network;
 mod recordings;
 mod sanspbx;
 mod telnyx;
-mod telnyx_calls;
-mod telnyx_events;
 mod twilio;
 
 use std::collections::BTreeMap;

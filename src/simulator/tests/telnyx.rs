@@ -1,5 +1,9 @@
 //! Telnyx's interface, over real HTTP.
 
+mod calls;
+mod events;
+mod prompts;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -289,3 +289,38 @@ async fn it_can_be_controlled_and_shut_down_with_calls_in_progress() {
         .await
         .expect("every task ends");
 }
+
+#[tokio::test]
+async fn people_are_scripted_and_what_they_heard_is_read_over_http() {
+    let mut world = World::at_speed(100.0).await;
+    let scripts = serde_json::json!({"+15550137001": {
+        "kind": "person",
+        "ring_ms": 500,
+        "person": {"who": {"machine": {"greeting_ms": 2000, "then": "beep"}}, "stays_ms": 9000},
+    }});
+    let url = format!("{}/_sim/scripts", world.sim.base_url());
+    let set = world.http.post(url).json(&scripts).send().await.unwrap();
+    assert_eq!(set.status(), 204);
+    world.call("+15550137001", &[]).await;
+    world.until_end().await;
+    let (_, calls) = world.get("/_sim/heard?phone=%2B15550137001").await;
+    let [answered, paused, beep, end] = calls[0].as_array().unwrap().as_slice() else {
+        panic!("{calls}");
+    };
+    assert_eq!(
+        (&answered["what"], &answered["party"]),
+        (&"answered".into(), &"machine".into())
+    );
+    assert_eq!(
+        (&paused["what"], &paused["ms"]),
+        (&"paused".into(), &3_600_000.into())
+    );
+    assert_eq!(
+        (&beep["what"], &beep["at_ms"]),
+        (&"beep".into(), &2_300.into())
+    );
+    assert_eq!(
+        (&end["what"], &end["by"]),
+        (&"hung_up".into(), &"callee".into())
+    );
+}

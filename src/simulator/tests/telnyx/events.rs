@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::PATIENCE;
-use super::telnyx::{CONNECTION, STATE, World, code};
+use super::{CONNECTION, STATE, World, code};
 use crate::{Faults, Person, Script, Search};
 
 #[tokio::test]
