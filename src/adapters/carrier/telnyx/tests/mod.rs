@@ -7,16 +7,19 @@ mod published;
 
 use async_trait::async_trait;
 use dialfleet_domain::amd::Amd;
-use dialfleet_domain::flow::Action;
 use dialfleet_domain::flow::action::Saying;
+use dialfleet_domain::flow::{Action, Then};
 use dialfleet_domain::id::AttemptId;
 use dialfleet_domain::time::Timestamp;
+use dialfleet_engine::port::carrier::Page;
 
 use super::*;
 use crate::carrier::test_server as server;
 
 /// When the tests are.
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+/// What Telnyx says to a command that it carries out.
+const DONE: &str = r#"{"data":{"result":"ok"}}"#;
 const CONNECTION: &str = "1293384261075731461";
 const PATIENT: Duration = Duration::from_secs(20);
 
@@ -59,6 +62,27 @@ pub(super) fn dial_request() -> DialRequest {
         leaves_message: false,
         record: None,
         callback_url: "https://d.example/webhooks/telnyx/t1/YTpiOjE/0/m-c_".to_owned(),
+    }
+}
+
+/// One step of its flow.
+fn step_request(step: u32, actions: Vec<Action>) -> StepRequest {
+    let dial = dial_request();
+    StepRequest {
+        attempt: dial.attempt,
+        leg: dial.leg,
+        call_id: call_id("v3:one"),
+        to: dial.to,
+        from: dial.from,
+        step,
+        page: Page {
+            actions,
+            then: Then::Ask,
+            next_url: String::new(),
+        },
+        interrupts: false,
+        again_url: String::new(),
+        callback_url: dial.callback_url,
     }
 }
 

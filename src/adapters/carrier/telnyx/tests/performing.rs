@@ -1,40 +1,20 @@
-use dialfleet_domain::flow::Then;
-use dialfleet_engine::port::carrier::Page;
 use serde_json::{Value, json};
 
 use super::server::{Reply, Server, whole};
 use super::*;
 
-const DONE: &str = r#"{"data":{"result":"ok"}}"#;
-
 fn step(step: u32) -> StepRequest {
-    let dial = dial_request();
-    let actions = match step {
-        0 => vec![Action::Say(Saying {
+    let action = match step {
+        0 => Action::Say(Saying {
             text: "Good morning".to_owned(),
             language: Some("en-GB".to_owned()),
             voice: None,
             ssml: false,
-        })],
-        1 => vec![Action::Pause { seconds: 2 }],
-        _ => vec![Action::Hangup],
+        }),
+        1 => Action::Pause { seconds: 2 },
+        _ => Action::Hangup,
     };
-    StepRequest {
-        attempt: dial.attempt,
-        leg: dial.leg,
-        call_id: call_id("v3:one"),
-        to: dial.to,
-        from: dial.from,
-        step,
-        page: Page {
-            actions,
-            then: Then::Ask,
-            next_url: String::new(),
-        },
-        interrupts: false,
-        again_url: String::new(),
-        callback_url: String::new(),
-    }
+    step_request(step, vec![action])
 }
 
 async fn perform(n: u32, replies: Vec<Reply>) -> (Result<(), CarrierError>, Vec<(String, Value)>) {

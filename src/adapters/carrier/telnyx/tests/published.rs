@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use dialfleet_domain::amd::AmdMode;
 use dialfleet_domain::flow::action::MAX_SAID;
-use dialfleet_domain::flow::{Codec, Target, Then};
+use dialfleet_domain::flow::{Codec, Target};
 use dialfleet_domain::recording::{Act, Channels};
-use dialfleet_engine::port::carrier::Page;
 use serde_json::json;
 
 use super::server::{Server, whole};
@@ -14,7 +13,6 @@ use super::*;
 use crate::carrier::published;
 
 const DESCRIPTION: &str = include_str!("openapi.json");
-const DONE: &str = r#"{"data":{"result":"ok"}}"#;
 const CALL: &str =
     r#"{"data":{"call_control_id":"v3:one","call_leg_id":"leg-1","is_alive":false}}"#;
 
@@ -98,22 +96,9 @@ fn actions() -> Vec<Action> {
 }
 
 fn step(actions: Vec<Action>) -> StepRequest {
-    let dial = dial_request();
     StepRequest {
-        attempt: dial.attempt,
-        leg: dial.leg,
-        call_id: call_id("v3:one"),
-        to: dial.to,
-        from: dial.from,
-        step: 1,
-        page: Page {
-            actions,
-            then: Then::Ask,
-            next_url: String::new(),
-        },
         interrupts: true,
-        again_url: String::new(),
-        callback_url: dial.callback_url,
+        ..step_request(1, actions)
     }
 }
 
