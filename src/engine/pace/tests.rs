@@ -4,6 +4,8 @@ use async_trait::async_trait;
 use dialfleet_domain::id::WorkerId;
 use proptest::prelude::*;
 
+use super::lane::{LATE, LEASE_MARGIN};
+use super::seats::seats_of;
 use super::*;
 
 /// A clock that is moved by hand.
