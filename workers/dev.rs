@@ -14,9 +14,10 @@ use dialfleet_domain::id::{CampaignId, CarrierId, ImportId};
 use dialfleet_domain::import::ImportState;
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::routing::Strategy;
-use dialfleet_engine::ingest::import_file;
+use dialfleet_engine::create::{NewCampaign, create};
+use dialfleet_engine::import::import_file;
 use dialfleet_engine::intake::Format;
-use dialfleet_engine::order::{self, NewCampaign};
+use dialfleet_engine::order;
 use dialfleet_engine::{Fleet, Role};
 use dialfleet_runtime::service::Services;
 use dialfleet_runtime::shutdown::Shutdown;
@@ -260,7 +261,7 @@ async fn dial(
                 new.routing.strategy = None;
                 new.routing.carrier = None;
             }
-            let campaign = order::create(fleet, &fleet.settings.tenant, new).await?;
+            let campaign = create(fleet, &fleet.settings.tenant, new).await?;
             let rows = import(fleet, &campaign.id, leads, format).await?;
             (campaign, rows)
         }

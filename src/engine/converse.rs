@@ -18,7 +18,7 @@ use crate::port::Carrier;
 use crate::port::carrier::{Document, Page, Question, RawCallback};
 use crate::port::store::{Answer, Cas, DoNotCall, SaveAttempt};
 use crate::receive::{Address, ReceiveError, carrier_at, refused};
-use crate::{opt_out, order, talk, todo};
+use crate::{do_not_call, opt_out, talk, todo};
 
 /// The carrier plays its own error message after 15 s.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -117,7 +117,7 @@ fn keep(fleet: &Fleet, phone: &E164) {
     fleet.opt_outs.keep(DoNotCall {
         tenant: fleet.settings.tenant.clone(),
         phone: phone.clone(),
-        source: order::BY_KEY.to_owned(),
+        source: do_not_call::BY_KEY.to_owned(),
         at: fleet.clock.now(),
     });
 }

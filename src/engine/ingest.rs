@@ -1,7 +1,7 @@
-//! From a file or a message to leads: normalise, check, dedupe, insert; account for every row.
+//! From a message to leads: normalise, check, dedupe, insert; account for every row.
 
 use dialfleet_domain::campaign::{Campaign, CampaignState};
-use dialfleet_domain::id::{CampaignId, ImportId, LeadId, TenantId};
+use dialfleet_domain::id::{CampaignId, ImportId, LeadId};
 use dialfleet_domain::import::{Import, ImportState, RowError, Tally};
 use dialfleet_domain::lead::{
     DEFAULT_PRIORITY, Lead, LeadState, MAX_PRIORITY, MAX_VAR_LEN, MAX_VAR_NAME, MAX_VARS, Source,
@@ -12,180 +12,12 @@ use dialfleet_domain::schedule::Zone;
 use dialfleet_domain::time::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use thiserror::Error;
 
 use crate::fleet::Fleet;
-use crate::import::finish_if_complete;
-use crate::intake::{self, BadRow, Format, Unusable};
-use crate::message::{BatchOf, LeadBatch, LeadRow, MAX_BATCH, Payload, Written};
-use crate::port::queue::PublishError;
+use crate::import::{finish_if_complete, row_error};
+use crate::intake::BadRow;
+use crate::message::{BatchOf, LeadBatch, LeadRow, MAX_BATCH, Written};
 use crate::port::store::{CampaignChange, LeadInserted, StoreError};
-
-/// Batches published at once.
-const BATCHES_AT_ONCE: usize = 8;
-/// A batch with so many bytes of leads takes no more of them: brokers refuse large messages.
-const FULL_BATCH: usize = 1024 * 1024;
-
-/// Why an import was not taken.
-#[derive(Debug, Error)]
-pub enum ImportError {
-    /// There is no such campaign.
-    #[error("there is no such campaign")]
-    NoCampaign,
-    /// A stopped campaign takes no leads.
-    #[error("the campaign is stopped and takes no more leads")]
-    Stopped,
-    /// The file is unusable as a whole; nothing was taken from it.
-    #[error(transparent)]
-    Unusable(#[from] Unusable),
-    /// The queue did not take the rows. What it took already will be dialed; sending the same file
-    /// again is safe, because every row has the same reference as before.
-    #[error("the queue did not take the rows; send the file again")]
-    Queue,
-    /// There is no room for the rows. The same holds as for [`ImportError::Queue`].
-    #[error("{0}; make room and send the file again")]
-    NoRoom(String),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Takes a whole file: reads it, publishes its rows in batches and returns the import, which is
-/// done when the last batch was inserted.
-///
-/// # Errors
-/// See [`ImportError`].
-pub async fn import_file(
-    fleet: &Fleet,
-    tenant: &TenantId,
-    campaign: &CampaignId,
-    bytes: &[u8],
-    format: Format,
-) -> Result<Import, ImportError> {
-    let found = fleet
-        .campaign(campaign)
-        .await?
-        .filter(|c| c.tenant == *tenant)
-        .ok_or(ImportError::NoCampaign)?;
-    if found.state == CampaignState::Stopped {
-        return Err(ImportError::Stopped);
-    }
-    let now = fleet.clock.now();
-    let mut import = Import {
-        id: ImportId::mint(now, fleet.entropy.id_bits()),
-        tenant: tenant.clone(),
-        campaign: campaign.clone(),
-        state: ImportState::Open,
-        batches: None,
-        tallies: BTreeMap::new(),
-        unreadable: 0,
-        refused: None,
-        created_at: now,
-        heard_at: None,
-        done_at: None,
-    };
-    let rows = match intake::open(bytes, format) {
-        Ok(rows) => rows,
-        Err(unusable) => {
-            import.state = ImportState::Refused;
-            import.refused = Some(unusable.to_string());
-            import.done_at = Some(now);
-            fleet.store.insert_import(&import).await?;
-            return Err(unusable.into());
-        }
-    };
-    fleet.store.insert_import(&import).await?;
-    if let Err(error) = publish_rows(fleet, &import, rows).await {
-        // Nothing more will come of it: an import that stays open would keep its campaign from
-        // ever being done.
-        let why = Some(error.to_string());
-        let ended = fleet
-            .store
-            .end_import(&import.id, ImportState::Refused, why, fleet.clock.now())
-            .await;
-        if let Err(error) = ended {
-            tracing::warn!(%error, import = %import.id, "a failed import could not be ended");
-        }
-        return Err(error);
-    }
-    Ok(fleet.store.import(&import.id).await?.unwrap_or(import))
-}
-
-async fn publish_rows(
-    fleet: &Fleet,
-    import: &Import,
-    mut rows: intake::Rows<'_>,
-) -> Result<(), ImportError> {
-    let mut batches: u32 = 0;
-    let mut unreadable = 0;
-    loop {
-        let mut messages = Vec::new();
-        let mut bad = Vec::new();
-        while messages.len() < BATCHES_AT_ONCE {
-            let mut leads = Vec::with_capacity(MAX_BATCH);
-            let mut bytes = 0;
-            for row in rows.by_ref() {
-                match row {
-                    Ok(row) => {
-                        bytes += row.bytes();
-                        leads.push(row);
-                    }
-                    Err(row) => bad.push(row_error(&import.id, row)),
-                }
-                if leads.len() == MAX_BATCH || bad.len() >= MAX_BATCH || bytes >= FULL_BATCH {
-                    break;
-                }
-            }
-            if leads.is_empty() {
-                break;
-            }
-            let of = BatchOf {
-                id: import.id.clone(),
-                batch: batches,
-            };
-            let batch = LeadBatch {
-                campaign: import.campaign.clone(),
-                import: Some(of),
-                leads,
-            };
-            messages.push(batch.message(format!("{}/{batches}", import.id)));
-            batches += 1;
-        }
-        unreadable += u64::try_from(bad.len()).unwrap_or(u64::MAX);
-        fleet
-            .metrics
-            .lead_rows("rejected", u64::try_from(bad.len()).unwrap_or(u64::MAX));
-        fleet.store.insert_row_errors(&bad).await?;
-        if messages.is_empty() && bad.is_empty() {
-            break;
-        }
-        for answer in fleet.queue.publish(messages).await {
-            match answer {
-                Ok(()) => {}
-                Err(PublishError::NoRoom(why)) => return Err(ImportError::NoRoom(why)),
-                Err(error @ (PublishError::Refused(_) | PublishError::Unconfirmed)) => {
-                    tracing::warn!(%error, import = %import.id, "rows were not taken");
-                    return Err(ImportError::Queue);
-                }
-            }
-        }
-    }
-    fleet
-        .store
-        .close_import(&import.id, batches, unreadable)
-        .await?;
-    finish_if_complete(fleet, &import.id).await?;
-    Ok(())
-}
-
-fn row_error(import: &ImportId, bad: BadRow) -> RowError {
-    RowError {
-        import: import.clone(),
-        line: bad.line,
-        code: bad.code.to_owned(),
-        message: bad.message,
-    }
-}
 
 /// What became of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use dialfleet_domain::id::{AttemptId, CarrierCallId, CarrierId};
 
+use crate::do_not_call;
 use crate::fleet::Fleet;
 use crate::message::{CallEventMessage, Payload};
-use crate::order;
 use crate::port::carrier::CallStatus;
 use crate::port::spool::Spool;
 use crate::port::store::DoNotCall;
@@ -106,7 +106,7 @@ pub(crate) async fn write(fleet: &Fleet) {
         let kept = fleet.opt_outs.entries().clone();
         for entry in kept {
             let phones = std::slice::from_ref(&entry.phone);
-            match order::add_do_not_call(fleet, &entry.tenant, phones, &entry.source).await {
+            match do_not_call::add(fleet, &entry.tenant, phones, &entry.source).await {
                 Ok(()) => {
                     fleet.metrics.flow("opted_out_late");
                     let mut left = fleet.opt_outs.entries();

@@ -2,41 +2,28 @@
 //! stop, and finishes what it has begun.
 
 mod announce;
+mod ingest;
+mod look;
 
 use std::time::Duration;
 
-use dialfleet_domain::id::CampaignId;
 use futures_util::future::BoxFuture;
-use sha2::{Digest, Sha256};
 use tracing::Instrument;
 
 use crate::apply_events::apply_events;
 use crate::dialer;
 use crate::fleet::Fleet;
-use crate::import::set_aside;
-use crate::ingest::{Ingested, ingest};
-use crate::message::{self, CallEventMessage, FillSlot, LeadBatch, Payload};
+use crate::message::{self, CallEventMessage, FillSlot, Payload};
 use crate::port::queue::{Consumer, Delivery, Topic};
-use crate::port::store::{Answer, Cas, StoreError};
-use crate::{audit, compare, media, opt_out, pace, plan, routes, sweep};
+use crate::port::store::StoreError;
+use crate::{audit, compare, media, opt_out, pace, routes, sweep};
 
 /// Unsettled deliveries at most, per queue.
 const PREFETCH: u16 = 64;
 /// Deliveries processed in one go.
 const BATCH: usize = 64;
-/// Between two turns of the planner.
-const TICK: Duration = Duration::from_millis(500);
 /// Between two tries while the store or the broker is out.
 const OUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
-/// Between two passes of the safety scan.
-const SCAN_PAUSE: Duration = Duration::from_secs(3);
-/// How long the duty of the safety scan is held.
-const SCAN_DUTY: Duration = Duration::from_secs(5);
-/// How long repair may go on when this process is to stop.
-const REPAIR_GRACE: Duration = Duration::from_secs(1);
-/// Callbacks are kept as evidence for this long.
-const KEEP_CALLBACKS: Duration = Duration::from_secs(30 * 24 * 3600);
-
 /// A part of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -93,7 +80,7 @@ pub async fn run(fleet: &Fleet, role: Role) {
     match role {
         Role::Ingest => {
             consume(fleet, role, Topic::LeadsIngest, 8, |f, d| {
-                Box::pin(ingest_one_by_one(f, d))
+                Box::pin(ingest::ingest(f, d))
             })
             .await
         }
@@ -109,14 +96,14 @@ pub async fn run(fleet: &Fleet, role: Role) {
             .await
         }
         Role::Plan => {
-            futures_util::future::join(plan_loop(fleet), scan_loop(fleet))
+            futures_util::future::join(look::plan(fleet), look::scan(fleet))
                 .await
                 .0
         }
         Role::Reconcile => {
-            let sweep = repair(fleet, sweep::run(fleet), "sweep");
-            let compare = repair(fleet, compare::run(fleet), "comparison with the carriers");
-            futures_util::future::join3(sweep, compare, watch_loop(fleet)).await;
+            let sweep = look::repair(fleet, sweep::run(fleet), "sweep");
+            let compare = look::repair(fleet, compare::run(fleet), "comparison with the carriers");
+            futures_util::future::join3(sweep, compare, look::watch(fleet)).await;
         }
         Role::Media if fleet.media.is_open() => {
             let announced = consume(fleet, role, Topic::Media, PREFETCH, |f, d| {
@@ -252,68 +239,6 @@ async fn hold(fleet: &Fleet, role: Role, wait: &mut Duration, error: &StoreError
     fleet.pause(time).await
 }
 
-async fn ingest_one_by_one(fleet: &Fleet, deliveries: Vec<Delivery>) {
-    for delivery in deliveries {
-        if fleet.stopping.is_cancelled() {
-            // Unsettled, so it comes again, here or elsewhere.
-            return;
-        }
-        let batch: LeadBatch = match decode(&delivery) {
-            Ok(batch) => batch,
-            Err(reason) => {
-                park(fleet, Role::Ingest, delivery, &reason).await;
-                continue;
-            }
-        };
-        // Equal content is the same message; an equal id is not enough, people reuse those.
-        let content = short_hash(&delivery.body);
-        let id = match delivery.id.as_deref() {
-            None | Some("") => content,
-            Some(id) => format!("{id}_{}", &content[..12]),
-        };
-        let mut wait = OUT.0;
-        let ingested = loop {
-            let error = match ingest(fleet, &batch, &id).await {
-                Ok(Ingested::Park(reason)) => match set_aside(fleet, &batch, &reason).await {
-                    Ok(()) => break Ingested::Park(reason),
-                    Err(error) => error,
-                },
-                Ok(done) => break done,
-                Err(error) => error,
-            };
-            if error.is_corrupt() {
-                break Ingested::Park(error.to_string());
-            }
-            if !hold(fleet, Role::Ingest, &mut wait, &error).await {
-                // Stopping: unsettled, so it comes again.
-                return;
-            }
-        };
-        match ingested {
-            Ingested::Done(tally) => {
-                fleet.metrics.job(Role::Ingest.name(), "done");
-                tracing::debug!(
-                    accepted = tally.accepted,
-                    duplicate = tally.duplicate,
-                    rejected = tally.rejected,
-                    "ingested"
-                );
-                delivery.ack().await;
-            }
-            Ingested::Park(reason) => park(fleet, Role::Ingest, delivery, &reason).await,
-        }
-    }
-}
-
-fn short_hash(body: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(32);
-    for byte in &Sha256::digest(body)[..16] {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
 /// Takes free slots from the queue, while the dialer is open. Not subscribed otherwise: what the
 /// broker sends ahead would wait here, where nobody dials.
 async fn take_offers(fleet: &Fleet) {
@@ -409,89 +334,6 @@ async fn apply_held(fleet: &Fleet, events: Vec<CallEventMessage>) -> Applied {
         }
         if !hold(fleet, Role::Events, &mut wait, &error).await {
             return Applied::Stopping;
-        }
-    }
-}
-
-async fn plan_loop(fleet: &Fleet) {
-    loop {
-        match plan::plan_due(fleet).await {
-            // More may be due.
-            Ok(n) if n >= plan::MAX_WAKES && !fleet.stopping.is_cancelled() => continue,
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "no planning"),
-        }
-        if !fleet.pause(TICK).await {
-            return;
-        }
-    }
-}
-
-async fn scan_loop(fleet: &Fleet) {
-    let mut after: Option<CampaignId> = None;
-    let mut running = 0;
-    loop {
-        let now = fleet.clock.now();
-        match fleet
-            .store
-            .hold_duty("scan", &fleet.settings.worker, now, now + SCAN_DUTY)
-            .await
-        {
-            Ok(Cas::Won) => match plan::scan(fleet, after.take(), &mut running).await {
-                Ok(next) => after = next,
-                Err(error) => tracing::warn!(%error, "no scan"),
-            },
-            Ok(Cas::Lost) => after = None,
-            Err(error) => tracing::warn!(%error, "no scan"),
-        }
-        // Between two passes longer than between two pages of one.
-        let wait = if after.is_some() {
-            TICK * 2
-        } else {
-            SCAN_PAUSE
-        };
-        if !fleet.pause(wait).await {
-            return;
-        }
-    }
-}
-
-/// Repairs, unless this process is to stop: what is half done then is found again by another, and
-/// must not wait for a carrier that does not answer. Returns whether the store answered.
-async fn repair<T>(fleet: &Fleet, work: impl Future<Output = Answer<T>>, what: &str) -> bool {
-    let brief = async {
-        fleet.stopping.cancelled().await;
-        fleet.clock.sleep(REPAIR_GRACE).await;
-    };
-    tokio::select! {
-        biased;
-        done = work => {
-            if let Err(error) = &done {
-                tracing::warn!(%error, "no {what}");
-            }
-            done.is_ok()
-        }
-        () = brief => {
-            tracing::info!("left the {what} to others");
-            true
-        }
-    }
-}
-
-async fn watch_loop(fleet: &Fleet) {
-    loop {
-        if !repair(fleet, audit::audit(fleet), "audit").await {
-            fleet.metrics.store_up(false);
-        }
-        if let Err(error) = fleet
-            .store
-            .delete_callbacks(fleet.clock.now() - KEEP_CALLBACKS, 1_000)
-            .await
-        {
-            tracing::debug!(%error, "old callbacks were not deleted");
-        }
-        if !fleet.pause(audit::PERIOD).await {
-            return;
         }
     }
 }

@@ -19,9 +19,9 @@ use dialfleet_domain::id::{CarrierCallId, CarrierId};
 use dialfleet_domain::lead::Lead;
 use dialfleet_domain::time::Timestamp;
 
+use crate::do_not_call;
 use crate::fleet::Fleet;
 use crate::mutant::{Part, lacks};
-use crate::order;
 use crate::port::carrier::{CallStatus, CarrierError, CommandStyle, Page, StepRequest};
 use crate::port::store::Answer;
 
@@ -381,7 +381,7 @@ pub(crate) fn input_of(attempt: &Attempt, talk: &Talk, input: Input) -> Option<I
 /// Writes the person's wish down, then ends what else rings for them, then tells the flow.
 pub(crate) async fn opt_out(fleet: &Fleet, attempt: &Attempt) -> Answer<bool> {
     if !lacks(Part::OptOut) {
-        order::opt_out(fleet, attempt).await?;
+        do_not_call::opt_out(fleet, attempt).await?;
     }
     fleet.metrics.flow("opted_out");
     let waits = attempt.session.as_deref();

@@ -14,7 +14,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use dialfleet_engine::ingest::ImportError;
+use dialfleet_engine::import::ImportError;
 use dialfleet_engine::order::OrderError;
 use dialfleet_engine::port::store::StoreError;
 use dialfleet_engine::receive::ReceiveError;

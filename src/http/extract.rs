@@ -184,7 +184,7 @@ pub(crate) struct NoParams {}
 
 #[cfg(test)]
 mod tests {
-    use dialfleet_engine::order::NewCampaign;
+    use dialfleet_engine::create::NewCampaign;
 
     use super::*;
 

@@ -8,10 +8,10 @@ use dialfleet_domain::flow::Flow;
 use dialfleet_domain::import::{Import, RowError};
 use dialfleet_domain::lead::Lead;
 use dialfleet_domain::recording::{Recording, Transcript};
+use dialfleet_engine::create::NewCampaign;
 use dialfleet_engine::message::{
     CallEventMessage, Control, FillSlot, LeadBatch, Payload, RecordingEvent,
 };
-use dialfleet_engine::order::NewCampaign;
 use schemars::{JsonSchema, schema_for};
 
 /// The folder of the schemas.

@@ -277,7 +277,7 @@ async fn give(args: OneArgs, verb: &str, body: Body) -> Done {
 mod tests {
     use dialfleet_domain::caller_id::Presence;
     use dialfleet_domain::routing::Strategy;
-    use dialfleet_engine::order::NewCampaign;
+    use dialfleet_engine::create::NewCampaign;
     use proptest::prelude::*;
     use proptest::test_runner::RngSeed;
 

@@ -9,7 +9,8 @@ use dialfleet_domain::budget::Budget;
 use dialfleet_domain::call::Attempt;
 use dialfleet_domain::campaign::{Campaign, CampaignState, Order};
 use dialfleet_engine::audit::GONE;
-use dialfleet_engine::order::{self, NewCampaign};
+use dialfleet_engine::create::{self, NewCampaign};
+use dialfleet_engine::order;
 use dialfleet_engine::port::store::{Answer, LeadCounts};
 use serde::{Deserialize, Deserializer};
 
@@ -31,7 +32,7 @@ pub(crate) async fn create(
     _: Params<NoParams>,
     JsonBody(new): JsonBody<NewCampaign>,
 ) -> Result<Response, ApiError> {
-    let campaign = order::create(&app.fleet, app.tenant(), new).await?;
+    let campaign = create::create(&app.fleet, app.tenant(), new).await?;
     let location = format!("/v1/campaigns/{}", campaign.id);
     let shown = Json(detail(&app, campaign).await?);
     Ok((StatusCode::CREATED, [(LOCATION, location)], shown).into_response())

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use dialfleet_domain::phone::{E164, Region};
-use dialfleet_engine::order;
+use dialfleet_engine::do_not_call;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ApiError, FieldError};
@@ -58,7 +58,7 @@ pub(crate) async fn add(
     }
     phones.sort_unstable();
     phones.dedup();
-    order::add_do_not_call(&app.fleet, app.tenant(), &phones, "api").await?;
+    do_not_call::add(&app.fleet, app.tenant(), &phones, "api").await?;
     tracing::info!(n = phones.len(), "phones were put on the do-not-call list");
     Ok(Json(Added {
         listed: phones.len(),

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dialfleet_domain::id::ImportId;
 use dialfleet_domain::import::Import;
-use dialfleet_engine::ingest::import_file;
+use dialfleet_engine::import::import_file;
 use dialfleet_engine::intake::{Format, MAX_FILE};
 
 use super::{Paging, campaign_of, page_limit};

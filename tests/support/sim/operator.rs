@@ -15,11 +15,11 @@ use dialfleet_domain::phone::E164;
 use dialfleet_domain::retry::{RetryPolicy, RetryRule};
 use dialfleet_domain::routing::Policy;
 use dialfleet_engine::Fleet;
-use dialfleet_engine::ingest::{ImportError, import_file};
+use dialfleet_engine::create::{NewCampaign, create};
+use dialfleet_engine::do_not_call;
+use dialfleet_engine::import::{ImportError, import_file};
 use dialfleet_engine::intake::Format;
-use dialfleet_engine::order::{
-    NewCampaign, OrderError, add_do_not_call, create, order, set_budget, set_limit,
-};
+use dialfleet_engine::order::{OrderError, order, set_budget, set_limit};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
@@ -327,7 +327,7 @@ impl Operator {
         loop {
             let entries = [entry.clone()];
             let given = self.ask(move |api| {
-                async move { add_do_not_call(&api, &api.settings.tenant, &entries, "sim").await }
+                async move { do_not_call::add(&api, &api.settings.tenant, &entries, "sim").await }
                     .boxed_local()
             });
             match given.await {
