@@ -2,6 +2,7 @@
 //! carrier that says what the test wants. Needs no service.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use dialfleet_domain::id::{CarrierCallId, CarrierId, WorkerId};
 use dialfleet_domain::lead::Lead;
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::time::Timestamp;
+use dialfleet_engine::dialer::Dialer;
 use dialfleet_engine::fleet::{Fleet, Settings};
 use dialfleet_engine::message::{CallEventMessage, Payload};
 use dialfleet_engine::pace::Pace;
@@ -33,21 +35,37 @@ use dialfleet_tests::wait::until;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+mod absence;
 mod calls;
 mod corrupt;
+mod dialing;
 mod imports;
 
 /// Tokio's paused clock, from the samples' date on.
-struct Paused(Instant);
+struct Paused {
+    began: Instant,
+    /// How far it is ahead of the store's, ms.
+    ahead_ms: AtomicU64,
+}
+
+impl Paused {
+    fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            ahead_ms: AtomicU64::new(0),
+        }
+    }
+}
 
 #[async_trait]
 impl Clock for Paused {
     fn now(&self) -> Timestamp {
-        sample::T0 + self.0.elapsed()
+        let ahead = Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed));
+        sample::T0 + self.began.elapsed() + ahead
     }
 
     fn uptime(&self) -> Duration {
-        self.0.elapsed()
+        self.began.elapsed()
     }
 
     async fn sleep(&self, time: Duration) {
@@ -57,6 +75,8 @@ impl Clock for Paused {
 
 struct Rig {
     fleet: Fleet,
+    /// The process's own.
+    clock: Arc<Paused>,
     store: SqliteStore,
     network: Arc<Network>,
 }
@@ -67,8 +87,8 @@ impl Rig {
     }
 
     async fn with(change: impl FnOnce(&mut Capabilities)) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(Paused(Instant::now()));
-        let store = SqliteStore::in_memory(clock.clone()).unwrap();
+        let clock = Arc::new(Paused::new());
+        let store = SqliteStore::in_memory(Arc::new(Paused::new())).unwrap();
         let network = Arc::new(Network::new(change));
         let id = network.profile.id.clone();
         let fleet = Fleet {
@@ -87,13 +107,14 @@ impl Rig {
                 speed: 1.0,
             },
             keys: CallbackKeys::new(&[CallbackKeys::mint(&[7; 32])]).unwrap(),
-            pace: Pace::new(clock.clone(), [(id, 1.0)]),
+            pace: Pace::new(clock.clone(), [(id.clone(), 1.0)]),
             opt_outs: dialfleet_engine::opt_out::OptOuts::default(),
-            dialer: None,
+            dialer: Some(Dialer::new([&id])),
             stopping: CancellationToken::new(),
         };
         Self {
             fleet,
+            clock,
             store,
             network,
         }
@@ -109,6 +130,14 @@ impl Rig {
     ) -> T {
         tokio::select! {
             found = until(what, bound, look) => found,
+            () = role::run(&self.fleet, role) => panic!("the role ended"),
+        }
+    }
+
+    /// A role, for so long.
+    async fn run_for(&self, role: Role, time: Duration) {
+        tokio::select! {
+            () = self.fleet.clock.sleep(time) => {}
             () = role::run(&self.fleet, role) => panic!("the role ended"),
         }
     }
@@ -205,6 +234,11 @@ struct Says {
     no_lists: bool,
     /// Its records cannot be read.
     no_records: bool,
+    /// It does not hang up.
+    no_hang_ups: bool,
+    /// It takes calls, of which it never says anything.
+    takes_calls: bool,
+    taken: u32,
     hung_up: Vec<String>,
     looks: u32,
 }
@@ -273,11 +307,21 @@ impl Carrier for Network {
     }
 
     async fn dial(&self, _: &DialRequest) -> DialAnswer {
-        panic!("repair never rings a telephone")
+        let mut says = self.says();
+        assert!(says.takes_calls, "repair never rings a telephone");
+        says.taken += 1;
+        DialAnswer::Accepted {
+            call_id: call_id(&format!("CA{}", says.taken)),
+            queued_for: Duration::ZERO,
+        }
     }
 
     async fn hang_up(&self, call: &CarrierCallId) -> Result<(), CarrierError> {
-        self.says().hung_up.push(call.as_str().to_owned());
+        let mut says = self.says();
+        if says.no_hang_ups {
+            return out();
+        }
+        says.hung_up.push(call.as_str().to_owned());
         Ok(())
     }
 
