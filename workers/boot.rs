@@ -115,7 +115,7 @@ pub(crate) async fn boot(
         keys,
         opt_outs: match &part.keep {
             Keep::Embedded(Some(folder)) => {
-                dialfleet_engine::opt_out::OptOuts::with(Arc::new(FileSpool::new(folder)))
+                dialfleet_engine::opt_out::OptOuts::with(Arc::new(FileSpool::new(folder)))?
             }
             Keep::Embedded(None) | Keep::Services => dialfleet_engine::opt_out::OptOuts::default(),
         },

@@ -154,7 +154,7 @@ pub(crate) async fn run(config: &Config, args: DevArgs) -> anyhow::Result<ExitCo
     ));
     say(&format!("API key: {}", key.expose()));
 
-    let signals = shutdown.listen()?;
+    shutdown.listen()?;
     let mut services = Services::new(shutdown.clone());
     let http = Http::Api(key);
     process::start(
@@ -170,7 +170,6 @@ pub(crate) async fn run(config: &Config, args: DevArgs) -> anyhow::Result<ExitCo
     shutdown.stop("the demonstration is over");
     let stopped = services.await.context("the services")?;
     simulator.shutdown().await;
-    drop(signals);
     let clean = dialed?;
     stopped?;
     Ok(if clean {
@@ -393,7 +392,7 @@ pub(crate) async fn simulator(args: SimulatorArgs) -> anyhow::Result<ExitCode> {
         "public key of its Telnyx account's webhooks: {public_key}"
     ));
     let shutdown = Shutdown::new();
-    let _signals = shutdown.listen()?;
+    shutdown.listen()?;
     shutdown.stopping().cancelled().await;
     simulator.shutdown().await;
     Ok(ExitCode::SUCCESS)

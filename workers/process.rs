@@ -105,7 +105,7 @@ pub(crate) async fn run(
     http: Http,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let _signals = shutdown.listen()?;
+    shutdown.listen()?;
     let mut services = Services::new(shutdown.clone());
     start(
         &mut services,

@@ -264,13 +264,4 @@ impl Campaign {
     fn within_capacity(&self, limit: u32) -> u32 {
         self.flow.capacity().map_or(limit, |most| most.min(limit))
     }
-
-    /// The highest limit in force within the last [`LIMIT_GRACE`].
-    #[must_use]
-    pub fn limit_in_force(&self, now: Timestamp) -> u32 {
-        match self.former_limit {
-            Some(former) if former.until > now => former.limit.max(self.limit),
-            Some(_) | None => self.limit,
-        }
-    }
 }

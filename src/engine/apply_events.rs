@@ -1,6 +1,7 @@
 //! Carriers' events: store the evidence, step the state machine, write, execute what follows.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use dialfleet_domain::call::{Attempt, CallEvent, CallState, Verdict};
 use dialfleet_domain::id::{AttemptId, CallbackId, CarrierCallId};
@@ -11,6 +12,10 @@ use crate::message::CallEventMessage;
 use crate::port::carrier::CallStatus;
 use crate::port::store::{Answer, Callback, Cas, Inserted, SaveAttempt};
 use crate::{talk, todo};
+
+/// How long a batch waits for the commands that follow from it. They are stored with the attempts: the
+/// sweeper executes what is left, and a carrier that does not answer keeps nobody else's events waiting.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Applies a batch of verified callbacks. Idempotent: a callback that was stored before is applied
 /// again all the same, because whoever stored it may have died right after.
@@ -96,7 +101,13 @@ pub async fn apply_events(fleet: &Fleet, events: Vec<CallEventMessage>) -> Answe
     let follow = written
         .into_iter()
         .map(|(attempt, at)| todo::execute(fleet, attempt, Some(at)));
-    futures_util::future::join_all(follow).await;
+    tokio::select! {
+        biased;
+        _ = futures_util::future::join_all(follow) => {}
+        () = fleet.clock.sleep(PATIENCE) => {
+            tracing::warn!("commands take long: the sweeper executes them");
+        }
+    }
     Ok(())
 }
 

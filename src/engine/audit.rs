@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use dialfleet_domain::campaign::CampaignState;
+use dialfleet_domain::call::CallState;
+use dialfleet_domain::campaign::{Campaign, CampaignState};
 use dialfleet_domain::id::CampaignId;
 use dialfleet_domain::time::Timestamp;
 
@@ -33,12 +34,10 @@ pub async fn audit(fleet: &Fleet) -> Answer<()> {
         if campaign.state.may_dial() {
             room += u64::from(campaign.slots().saturating_sub(*n));
         }
-        // A lowered limit lets live calls finish; what may not happen is a new one above it, which
-        // the slot numbers forbid. So this counts only what no limit ever allowed.
-        let highest = campaign.most_slots();
-        if *n > highest {
+        let limit = campaign.slots();
+        if *n > campaign.most_slots() || *n > limit && began_above(fleet, &campaign).await? {
             fleet.metrics.violation("over_limit");
-            tracing::error!(campaign = %id, live = n, limit = highest, "more live calls than the limit");
+            tracing::error!(campaign = %id, live = n, limit, "more live calls than the limit");
         }
         if campaign.state == CampaignState::Stopped {
             for attempt in fleet.store.live_attempts(id).await? {
@@ -55,6 +54,23 @@ pub async fn audit(fleet: &Fleet) -> Answer<()> {
     fleet.metrics.store_up(true);
     fleet.metrics.broker_up(fleet.queue.ping().await.is_ok());
     Ok(())
+}
+
+/// A lowered limit lets live calls finish: what may not be is one that began when it was in force, while
+/// there are more than it allows. An intent may: it counts only afterwards who else is there.
+async fn began_above(fleet: &Fleet, campaign: &Campaign) -> Answer<bool> {
+    let Some(former) = campaign.former_limit else {
+        return Ok(true);
+    };
+    let live = fleet.store.live_attempts(&campaign.id).await?;
+    Ok(live.iter().any(|attempt| {
+        let called = matches!(
+            attempt.state,
+            CallState::Placed | CallState::Ringing | CallState::Answered
+        );
+        let began = attempt.current_leg().map(|(_, leg)| leg.intent_at);
+        called && attempt.slot.is_some() && began.is_some_and(|at| at > former.until)
+    }))
 }
 
 /// Sets this process's time by the store's, and raises the alarm over documents that cannot be read.

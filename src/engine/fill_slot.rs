@@ -23,7 +23,7 @@ mod route;
 use std::time::Duration;
 
 use dialfleet_domain::call::event::Withdrawal;
-use dialfleet_domain::call::{Attempt, CallEvent};
+use dialfleet_domain::call::{Attempt, CallEvent, Refusal, RefusalClass};
 use dialfleet_domain::campaign::Campaign;
 use dialfleet_domain::gate::{self, Why, gate};
 use dialfleet_domain::id::Nonce;
@@ -305,6 +305,7 @@ async fn dial(
             (leg, &current),
             carrier.as_ref(),
         );
+        let _ = fleet.unless_stopping(carrier.prepare()).await;
         // The carrier's rhythm.
         let paced = match held.token.take() {
             Some(token) => tokio::select! {
@@ -341,6 +342,11 @@ async fn dial(
                 conclude(fleet, attempt, CallEvent::Accepted { leg, call_id }).await;
                 return Filled::Dialed;
             }
+            DialAnswer::Unclear(message) if lacks(Part::Unclear) => Refusal {
+                class: RefusalClass::Failover,
+                code: "unclear".to_owned(),
+                message,
+            },
             DialAnswer::Unclear(_) => {
                 conclude(fleet, attempt, CallEvent::Unclear { leg }).await;
                 return Filled::Dialed;

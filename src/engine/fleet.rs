@@ -24,6 +24,8 @@ use crate::token::CallbackKeys;
 /// Tries of a compare-and-set before we believe that something is wrong. Each loss means that
 /// somebody else made progress, so only a bug gets here.
 const CAS_TRIES: usize = 50;
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// What this process was told at start.
 #[derive(Debug, Clone)]
@@ -203,6 +205,31 @@ impl Fleet {
             tracing::warn!(%error, slots = fills.len(), "free slots could not be published");
         }
         fills
+    }
+
+    /// What this process does again and again, unless it is to stop first: another one does it then, and a
+    /// store that does not answer must not keep it here. `None`: it is to stop.
+    pub(crate) async fn unless_stopping<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.stopping.cancelled() => None,
+        }
+    }
+
+    /// Says goodbye, which the others would find out by themselves: the same holds.
+    pub(crate) async fn part(&self, goodbye: impl Future<Output = Answer<()>>) {
+        tokio::select! {
+            biased;
+            said = goodbye => {
+                if let Err(error) = said {
+                    tracing::debug!(%error, "left without saying so");
+                }
+            }
+            () = self.clock.sleep(GOODBYE) => {
+                tracing::debug!("left without saying so: the store does not answer");
+            }
+        }
     }
 
     /// Waits, unless this process is to stop first. Returns whether it may go on.

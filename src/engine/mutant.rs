@@ -9,6 +9,8 @@ pub enum Part {
     Recheck,
     /// An opt-out counts as written, and is not.
     OptOut,
+    /// Who gave no clear answer has refused: the next carrier is asked.
+    Unclear,
     /// FENCE lets everything through, however late.
     Fence,
     /// One empty list, however early, is proof of absence.

@@ -29,12 +29,14 @@ pub struct OptOuts {
 
 impl OptOuts {
     /// With what a predecessor left in the spool.
-    #[must_use]
-    pub fn with(spool: Arc<dyn Spool>) -> Self {
-        Self {
-            kept: Mutex::new(spool.left()),
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn with(spool: Arc<dyn Spool>) -> std::io::Result<Self> {
+        Ok(Self {
+            kept: Mutex::new(spool.left()?),
             spool: Some(spool),
-        }
+        })
     }
 
     /// Whether any waits: nobody is to be dialed then.
@@ -49,23 +51,25 @@ impl OptOuts {
 
     /// Keeps an entry until it is written.
     pub(crate) fn keep(&self, entry: DoNotCall) {
-        let mut kept = self.entries();
-        let known = kept
-            .iter()
-            .any(|one| one.phone == entry.phone && one.tenant == entry.tenant);
-        if known {
-            return;
+        {
+            let mut kept = self.entries();
+            let known = kept
+                .iter()
+                .any(|one| one.phone == entry.phone && one.tenant == entry.tenant);
+            // Nobody is dialed while any is kept, so no more come than there were calls under way.
+            if known || kept.len() >= MAX_KEPT {
+                return;
+            }
+            kept.push(entry.clone());
         }
         tracing::error!(
             "an opt-out could not be written yet: this process stops dialing until it is"
         );
+        // Whoever dials looks at what is kept, and does not wait for a disk.
         if let Some(spool) = &self.spool
             && let Err(error) = spool.add(&entry)
         {
             tracing::error!(%error, "an opt-out is kept in memory only");
-        }
-        if kept.len() < MAX_KEPT {
-            kept.push(entry);
         }
     }
 }

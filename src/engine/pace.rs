@@ -198,8 +198,10 @@ pub struct TooLate;
 /// up.
 pub(crate) async fn keep_seats(fleet: &Fleet) {
     loop {
-        if let Err(error) = take_seats(fleet).await {
-            tracing::warn!(%error, "no turn for the carriers' seats");
+        match fleet.unless_stopping(take_seats(fleet)).await {
+            Some(Ok(())) => {}
+            Some(Err(error)) => tracing::warn!(%error, "no turn for the carriers' seats"),
+            None => break,
         }
         if !fleet.pause(TURN.1).await {
             break;
@@ -211,9 +213,7 @@ pub(crate) async fn keep_seats(fleet: &Fleet) {
             () = fleet.clock.sleep(TURN.0 - TURN.1) => {}
         }
     }
-    if let Err(error) = leave_seats(fleet).await {
-        tracing::debug!(%error, "left without giving the seats up");
-    }
+    fleet.part(leave_seats(fleet)).await;
 }
 
 /// This process's turn for seats of every carrier. What is held is good until its lease ends, also

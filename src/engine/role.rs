@@ -125,8 +125,10 @@ pub async fn keep_time(fleet: &Fleet) {
 
 async fn look_around(fleet: &Fleet) {
     loop {
-        if let Err(error) = audit::look_around(fleet).await {
-            tracing::warn!(%error, "the store's clock could not be read");
+        match fleet.unless_stopping(audit::look_around(fleet)).await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => tracing::warn!(%error, "the store's clock could not be read"),
+            None => return,
         }
         if !fleet.pause(audit::PERIOD).await {
             return;
@@ -161,12 +163,16 @@ async fn beat(fleet: &Fleet, roles: &[Role]) {
     let started_at = fleet.clock.now();
     let mut agrees = true;
     loop {
-        match audit::beat(fleet, &names, started_at).await {
-            Ok(answer) => agrees = answer,
-            Err(error) => {
+        match fleet
+            .unless_stopping(audit::beat(fleet, &names, started_at))
+            .await
+        {
+            Some(Ok(answer)) => agrees = answer,
+            Some(Err(error)) => {
                 fleet.metrics.store_up(false);
                 tracing::warn!(%error, "no heartbeat");
             }
+            None => break,
         }
         // What was last known holds, also while the store does not answer.
         if !agrees {
@@ -176,9 +182,7 @@ async fn beat(fleet: &Fleet, roles: &[Role]) {
             break;
         }
     }
-    if let Err(error) = fleet.store.leave(&fleet.settings.worker).await {
-        tracing::debug!(%error, "left without saying so");
-    }
+    fleet.part(fleet.store.leave(&fleet.settings.worker)).await;
 }
 
 /// Processes and settles a batch.

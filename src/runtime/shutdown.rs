@@ -16,7 +16,6 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::service;
 
@@ -194,15 +193,16 @@ impl Shutdown {
     }
 
     /// Begins the stop on SIGTERM or SIGINT. Any signal after that ends the process at once, with
-    /// the shell's exit code for it: 143 or 130. Listens until the returned handle is dropped.
+    /// the shell's exit code for it: 143 or 130. Listens as long as the process lives, because the
+    /// handlers stay: also while the last telemetry is sent.
     ///
     /// # Errors
     /// When the handlers cannot be installed.
-    pub fn listen(&self) -> io::Result<AbortOnDropHandle<()>> {
+    pub fn listen(&self) -> io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let shutdown = self.clone();
-        Ok(service::spawn(async move {
+        let listening = service::spawn(async move {
             loop {
                 let (name, code) = tokio::select! {
                     _ = terminate.recv() => ("SIGTERM", 143),
@@ -214,7 +214,9 @@ impl Shutdown {
                 }
                 shutdown.begin(name, LINGER);
             }
-        }))
+        });
+        listening.detach();
+        Ok(())
     }
 }
 
@@ -254,7 +256,7 @@ mod tests {
     #[tokio::test]
     async fn a_signal_begins_the_stop() {
         let shutdown = Shutdown::new();
-        let _listening = shutdown.listen().unwrap();
+        shutdown.listen().unwrap();
         let this = rustix::process::getpid();
         rustix::process::kill_process(this, rustix::process::Signal::TERM).unwrap();
         tokio::time::timeout(Duration::from_secs(5), shutdown.stopping().cancelled())

@@ -9,4 +9,5 @@ mod flow;
 mod http;
 mod mongo;
 mod repair;
+mod rivals;
 mod telnyx;

@@ -155,6 +155,19 @@ impl Rig {
         intents
     }
 
+    /// The next attempt at the lead of one that has ended.
+    async fn again(&self, earlier: &Attempt) -> Attempt {
+        let id = std::slice::from_ref(&earlier.lead);
+        let lead = self.store().leads(id).await.unwrap().remove(0).unwrap();
+        let attempt = sample::attempt(&lead, earlier.n + 1, 0);
+        let answers = self
+            .store()
+            .insert_attempts(std::slice::from_ref(&attempt))
+            .await;
+        assert_eq!(answers, [IntentAnswer::Acknowledged]);
+        attempt
+    }
+
     fn store(&self) -> &dyn Store {
         &*self.fleet.store
     }
@@ -289,6 +302,13 @@ impl Network {
             status,
         };
         self.says().records.insert(call.to_owned(), record);
+    }
+
+    /// Its clock said something else when the call began.
+    fn dates(&self, call: &str, at: Timestamp) {
+        let mut says = self.says();
+        let record = says.records.get_mut(call).expect("it has the call");
+        record.created_at = Some(at);
     }
 
     fn hung_up(&self) -> Vec<String> {

@@ -59,8 +59,8 @@ struct Args {
     /// Go on after a broken promise, and tell each in one line
     #[arg(long)]
     keep_going: bool,
-    /// Take away what the promises rest on: recheck, opt-out, fence, u2, u3, u4, version or proof. The run
-    /// should fail
+    /// Take away what the promises rest on: recheck, opt-out, unclear, fence, u2, u3, u4, version or proof.
+    /// The run should fail
     #[arg(long, value_name = "NAME")]
     mutant: Option<Mutant>,
     /// Instead: kill a process before and after every method of every port, whatever the seeds

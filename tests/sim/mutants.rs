@@ -30,6 +30,11 @@ fn without_writing_an_opt_out_before_it_is_confirmed() {
 }
 
 #[test]
+fn without_keeping_unclear_from_refused() {
+    is_noticed("unclear", "10");
+}
+
+#[test]
 fn without_the_fence() {
     is_noticed("fence", "200");
 }

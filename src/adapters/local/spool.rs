@@ -23,6 +23,13 @@ impl FileSpool {
             path: folder.join(FILE),
         }
     }
+
+    fn unreadable(&self, why: &str) -> io::Error {
+        io::Error::other(format!(
+            "opt-outs that wait to be written cannot be read from {}: {why}; repair the file, nobody is dialed without it",
+            self.path.display()
+        ))
+    }
 }
 
 impl Spool for FileSpool {
@@ -40,19 +47,23 @@ impl Spool for FileSpool {
         file.sync_all()
     }
 
-    fn left(&self) -> Vec<DoNotCall> {
+    fn left(&self) -> io::Result<Vec<DoNotCall>> {
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
-            Err(error) => {
-                tracing::error!(%error, path = %self.path.display(), "kept opt-outs cannot be read");
-                return Vec::new();
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.unreadable(&error.to_string())),
         };
-        // The last line may be cut off: it was not confirmed to anybody.
-        text.lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        let mut entries = Vec::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            match serde_json::from_str(line) {
+                Ok(entry) => entries.push(entry),
+                // Empty, or cut off when a process died: that was not confirmed to anybody.
+                Err(error) if error.is_eof() => {}
+                // The error may show what the line says: a number.
+                Err(_) => return Err(self.unreadable(&format!("line {number} is no opt-out"))),
+            }
+        }
+        Ok(entries)
     }
 
     fn clear(&self) {
@@ -76,7 +87,7 @@ mod tests {
     fn what_was_added_is_left_until_it_is_cleared() {
         let folder = tempfile::tempdir().unwrap();
         let spool = FileSpool::new(folder.path());
-        assert_eq!(spool.left(), []);
+        assert_eq!(spool.left().unwrap(), []);
         let entry = |number: &str| DoNotCall {
             tenant: TenantId::parse("t").unwrap(),
             phone: E164::parse(number, None).unwrap(),
@@ -90,9 +101,24 @@ mod tests {
         let path = folder.path().join(FILE);
         let mut file = OpenOptions::new().append(true).open(path).unwrap();
         file.write_all(b"{\"tenant\":").unwrap();
-        assert_eq!(FileSpool::new(folder.path()).left(), both);
+        assert_eq!(FileSpool::new(folder.path()).left().unwrap(), both);
         spool.clear();
         spool.clear();
-        assert_eq!(spool.left(), []);
+        assert_eq!(spool.left().unwrap(), []);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let spool = FileSpool::new(folder.path());
+        for bytes in [&b"{\"tenant\": 5}\n"[..], b"+442079460119\n", b"\xff\xfe"] {
+            fs::write(&path, bytes).unwrap();
+            let why = spool.left().unwrap_err().to_string();
+            assert!(why.contains(FILE) && !why.contains("79460119"), "{why}");
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        spool.left().unwrap_err();
     }
 }

@@ -27,7 +27,7 @@
 
 use super::attempt::{Attempt, CHECK_SLACK, INTENT_STALE, LegState, PLACED_CHECK, Todo};
 use super::event::CallEvent;
-use super::outcome::Outcome;
+use super::outcome::{Ending, Outcome};
 use super::state::CallState;
 use crate::id::CarrierCallId;
 use crate::time::Timestamp;
@@ -146,7 +146,15 @@ impl Attempt {
         let mut verdict = step(self.state, event, self.ended_by_carrier());
         // Whoever took it for stale may have read an earlier leg.
         let fresh = matches!(event, CallEvent::IntentStale) && now < self.check_at;
-        if fresh || matches!(event, CallEvent::Withdrawn(_)) && !self.is_unsent() {
+        // Written before, by a write of which nobody knew whether it had happened.
+        let overtaken = if let CallEvent::Refused { leg, .. } | CallEvent::Unclear { leg } = event {
+            self.current_leg()
+                .is_some_and(|(current, _)| current != *leg)
+        } else {
+            false
+        };
+        let withdrawn = matches!(event, CallEvent::Withdrawn(_)) && !self.is_unsent();
+        if fresh || overtaken || withdrawn {
             verdict = Verdict::Ignore;
         }
         match verdict {
@@ -378,15 +386,10 @@ impl Attempt {
     /// The end, in one place: the slot becomes free, the phone too, and the outcome is fixed.
     fn settle(&mut self, event: &CallEvent, now: Timestamp) {
         self.outcome = Some(match event {
-            CallEvent::Ended { ending, .. } => {
-                let outcome = Outcome::of(*ending, self.party);
-                // A person found late was not left a message, whatever was played.
-                let machine = matches!(outcome, Outcome::MachineHangup | Outcome::Answered);
-                if machine && self.left_message() {
-                    Outcome::VoicemailLeft
-                } else {
-                    outcome
-                }
+            CallEvent::Ended { ending, .. } => self.outcome_of(*ending),
+            // Who has talked is not called again as if nobody had answered.
+            CallEvent::HardEndConfirmed if self.answered_at.is_some() => {
+                self.outcome_of(Ending::Completed)
             }
             CallEvent::Refused { why, .. } => why.class.outcome(),
             CallEvent::Withdrawn(_) => Outcome::Withdrawn,
@@ -408,6 +411,21 @@ impl Attempt {
         // The slot first: somebody else is waiting for it.
         self.free_slot(now);
         self.command(now, Todo::ProjectLead);
+    }
+
+    /// What an ending came to. Who has answered has answered, however the call was lost then, or whatever
+    /// the carrier makes of it when it has no record of the end.
+    fn outcome_of(&self, ending: Ending) -> Outcome {
+        let answered = self.answered_at.is_some() && ending != Ending::Unwanted;
+        let ending = if answered { Ending::Completed } else { ending };
+        let outcome = Outcome::of(ending, self.party);
+        // A person found late was not left a message, whatever was played.
+        let machine = matches!(outcome, Outcome::MachineHangup | Outcome::Answered);
+        if machine && self.left_message() {
+            Outcome::VoicemailLeft
+        } else {
+            outcome
+        }
     }
 
     /// The phone is free, unless the person has just said that nobody shall call again: then not before

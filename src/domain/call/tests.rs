@@ -387,6 +387,60 @@ fn an_unclear_call_that_nobody_can_be_asked_about_is_never_dialed_again_by_itsel
 }
 
 #[test]
+fn who_has_answered_is_not_called_again_as_if_nobody_had() {
+    let talking = || {
+        let mut a = attempt();
+        a.apply(&CallEvent::Answered { call_id: call_id() }, T0);
+        a
+    };
+    let end = |ending| CallEvent::Ended {
+        call_id: call_id(),
+        ending,
+        duration_s: None,
+        sip: None,
+    };
+    // A carrier without a record of the end, one that lost the line, and one that says nothing more.
+    let mut a = talking();
+    a.apply(&CallEvent::HardEndConfirmed, a.hard_end);
+    assert_eq!(a.outcome, Some(Outcome::Answered));
+    for ending in [Ending::Unreachable, Ending::Canceled, Ending::CarrierError] {
+        let mut a = talking();
+        a.apply(&CallEvent::PartyDetected(Party::Human), T0);
+        a.apply(&end(ending), T0);
+        assert_eq!(a.outcome, Some(Outcome::HumanConnected), "{ending:?}");
+    }
+    let mut a = talking();
+    a.apply(&end(Ending::Unwanted), T0);
+    assert_eq!(a.outcome, Some(Outcome::Unwanted), "that is their word");
+    let mut a = attempt();
+    a.apply(&CallEvent::Ringing { call_id: call_id() }, T0);
+    a.apply(&CallEvent::HardEndConfirmed, a.hard_end);
+    assert_eq!(a.outcome, Some(Outcome::Expired));
+}
+
+#[test]
+fn what_became_of_an_earlier_leg_is_old_news() {
+    let refused = |next: Option<&str>| CallEvent::Refused {
+        leg: 0,
+        why: refusal(),
+        next: next.map(|nonce| Box::new(leg(nonce))),
+    };
+    let mut a = attempt();
+    assert_eq!(
+        a.apply(&refused(Some("n2")), T0),
+        Verdict::Go(CallState::Intent)
+    );
+    for event in [
+        refused(Some("n2")),
+        refused(None),
+        CallEvent::Unclear { leg: 0 },
+    ] {
+        assert_eq!(a.apply(&event, T0), Verdict::Ignore, "{event:?}");
+    }
+    assert_eq!((a.legs.len(), a.state), (2, CallState::Intent));
+}
+
+#[test]
 fn a_sign_of_life_after_our_own_end_is_hung_up() {
     let mut a = attempt();
     a.apply(&CallEvent::Withdrawn(Withdrawal::FenceLate), T0);
@@ -493,11 +547,12 @@ fn each_leg_ends_by_its_own_carriers_time() {
         after(30 + 600),
         "told how long to ring and talk"
     );
-    for (longest_ms, hard_end) in [(Some(3_600_000), after(3_600)), (None, after(30 + 600))] {
+    let legs = [(Some(3_600_000), after(3_600)), (None, after(30 + 600))];
+    for (n, (longest_ms, hard_end)) in (0..).zip(legs) {
         let mut next = leg("n2");
         next.longest_ms = longest_ms;
         let refused = CallEvent::Refused {
-            leg: 0,
+            leg: n,
             why: refusal(),
             next: Some(Box::new(next)),
         };

@@ -34,23 +34,21 @@ pub(super) async fn go_on(
             why: why.clone(),
             next: next.map(Box::new),
         };
-        match conclude(fleet, attempt, event).await? {
-            (after, Verdict::Go(CallState::Intent)) => {
-                held.channel_taken(fleet);
-                channels::free(fleet, &refused);
-                let nonce = nonce.filter(|nonce| after.is_mine(nonce))?;
-                return Some((after, nonce, at));
-            }
+        let (after, verdict) = conclude(fleet, attempt, event).await?;
+        let waits = after.state == CallState::Intent;
+        // Also when a write of which nobody knew had happened, and this one found the leg there.
+        if let Some(nonce) = nonce.as_ref().filter(|nonce| waits && after.is_mine(nonce)) {
+            held.channel_taken(fleet);
+            channels::free(fleet, &refused);
+            return Some((after, nonce.clone(), at));
+        }
+        match verdict {
             // The channel went to somebody else, and nothing was written: the one after it.
-            (after, Verdict::Ignore)
-                if nonce.is_some()
-                    && after.state == CallState::Intent
-                    && after.is_mine(&refused.nonce) =>
-            {
+            Verdict::Ignore if nonce.is_some() && waits && after.is_mine(&refused.nonce) => {
                 held.channel_taken(fleet);
                 attempt = after;
             }
-            (_, Verdict::Go(_) | Verdict::Ignore | Verdict::Note | Verdict::Zombie) => return None,
+            Verdict::Go(_) | Verdict::Ignore | Verdict::Note | Verdict::Zombie => return None,
         }
     }
 }

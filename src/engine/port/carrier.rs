@@ -367,6 +367,9 @@ pub enum CallbackRefused {
 pub trait Carrier: Send + Sync {
     /// What was configured.
     fn profile(&self) -> &CarrierProfile;
+    /// Gets what the next request needs and may have to wait for, such as a session token; rings nobody.
+    /// What goes wrong, [`Carrier::dial`] says.
+    async fn prepare(&self) {}
     /// Places a call: exactly one request leaves, whatever happens; never retried, never redirected.
     async fn dial(&self, request: &DialRequest) -> DialAnswer;
     /// Ends a call. `Ok` when the carrier confirmed that it is over or ending.

@@ -10,7 +10,10 @@ pub trait Spool: Send + Sync {
     /// It could not be kept.
     fn add(&self, entry: &DoNotCall) -> std::io::Result<()>;
     /// What an earlier process left, and what was added.
-    fn left(&self) -> Vec<DoNotCall>;
+    ///
+    /// # Errors
+    /// It cannot be read: nobody knows who must not be called.
+    fn left(&self) -> std::io::Result<Vec<DoNotCall>>;
     /// Forgets everything.
     fn clear(&self);
 }

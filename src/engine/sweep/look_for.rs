@@ -19,8 +19,11 @@ const SENT_BY_NOW: Duration = Duration::from_secs(10);
 const PROOF_GAP: Duration = Duration::from_secs(30);
 /// The youngest an attempt can be proven absent.
 const PROOF_AGE: Duration = Duration::from_secs(60);
-/// A record older than the intent by more than this is another call's; carriers write whole seconds.
-const RECORD_SLACK: Duration = Duration::from_secs(5);
+/// A record older than the intent by more than this is another call's. Not less, because the intent is
+/// dated by the store's clock, and the record by the carrier's: if the store's is ahead, a call looks
+/// older than its own intent, and would be "absent". A call that nobody here owns, to the same person
+/// from the same number within this time, is better taken for ours than made once more.
+const RECORD_SLACK: Duration = Duration::from_secs(120);
 
 /// Nobody knows whether the call was placed: look for it in the carrier's list. Two complete, empty
 /// lists, far enough apart and late enough, prove that it was not; a third, at the end of the
@@ -121,9 +124,19 @@ async fn find_ours(
     let candidates: Vec<&CallRecord> = records.iter().filter(|r| is_it(attempt, leg, r)).collect();
     let ids: Vec<CarrierCallId> = candidates.iter().map(|r| r.call_id.clone()).collect();
     let owners = fleet.store.attempts_by_call(&leg.carrier, &ids).await?;
-    let mut free = candidates
+    // Newest first: whatever the clocks say, nobody has called this person since.
+    let free = candidates
         .into_iter()
         .zip(owners)
-        .filter(|(_, owner)| owner.as_ref().is_none_or(|o| o.id == attempt.id));
-    Ok(free.next().map(|(record, _)| record.clone()))
+        .filter(|(_, owner)| owner.as_ref().is_none_or(|o| o.id == attempt.id))
+        .map(|(record, _)| record)
+        .filter(|record| !is_of_earlier_leg(attempt, record));
+    Ok(free.max_by_key(|record| record.created_at).cloned())
+}
+
+fn is_of_earlier_leg(attempt: &Attempt, record: &CallRecord) -> bool {
+    let earlier = attempt.legs.split_last().map_or(&[][..], |(_, legs)| legs);
+    earlier
+        .iter()
+        .any(|leg| leg.call_id.as_ref() == Some(&record.call_id))
 }

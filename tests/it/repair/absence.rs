@@ -77,6 +77,48 @@ async fn a_call_that_is_listed_late_is_found_and_keeps_its_slot() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_is_not_absent_because_a_clock_makes_it_look_old() {
+    let rig = Rig::new().await;
+    let attempt = unclear(&rig).await;
+    rig.fleet.clock.sleep(5 * SECOND).await;
+    rig.network.has("CA1", &attempt, CallStatus::Answered);
+    rig.network
+        .dates("CA1", attempt.legs[0].intent_at - 60 * SECOND);
+    let look = async || rig.in_state(&attempt, CallState::Answered).await;
+    let what = "the call is found";
+    let found = rig.run(Role::Reconcile, what, PROVEN.0, look).await;
+    assert_eq!(found.slot, attempt.slot);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_call_to_the_same_person_is_not_taken_for_this_one() {
+    let rig = Rig::new().await;
+    let earlier = rig.intents("a", 1).await.remove(0);
+    let call = call_id("CA0");
+    let placed = CallEvent::Accepted {
+        leg: 0,
+        call_id: call.clone(),
+    };
+    let over = CallEvent::Ended {
+        call_id: call,
+        ending: Ending::Busy,
+        duration_s: None,
+        sip: None,
+    };
+    rig.happen(&earlier, &[placed, over]).await;
+    let busy = CallStatus::Ended {
+        ending: Ending::Busy,
+        duration_s: None,
+        sip: None,
+    };
+    rig.network.has("CA0", &earlier, busy);
+    let again = rig.again(&earlier).await;
+    rig.happen(&again, &[CallEvent::Unclear { leg: 0 }]).await;
+    let (took, _) = until_free(&rig, &again, HOUR).await;
+    assert!(PROVEN.0 <= took && took <= PROVEN.1, "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn past_its_hard_end_a_slot_is_held_until_the_carrier_says_that_the_call_is_over() {
     let rig = Rig::new().await;
     let attempt = rig.intents("a", 1).await.remove(0);

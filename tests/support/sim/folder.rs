@@ -22,8 +22,8 @@ impl Spool for Folder {
         Ok(())
     }
 
-    fn left(&self) -> Vec<DoNotCall> {
-        self.entries().clone()
+    fn left(&self) -> std::io::Result<Vec<DoNotCall>> {
+        Ok(self.entries().clone())
     }
 
     fn clear(&self) {

@@ -14,6 +14,8 @@ pub enum Mutant {
     Recheck,
     /// An opt-out is confirmed without being written.
     OptOut,
+    /// An unclear answer is taken for a refusal.
+    Unclear,
     /// A request leaves however long ago the facts were read.
     Fence,
     /// The unique index on slots.
@@ -30,9 +32,10 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Recheck,
         Self::OptOut,
+        Self::Unclear,
         Self::Fence,
         Self::U2,
         Self::U3,
@@ -47,6 +50,7 @@ impl Mutant {
         match self {
             Self::Recheck => "recheck",
             Self::OptOut => "opt-out",
+            Self::Unclear => "unclear",
             Self::Fence => "fence",
             Self::U2 => "u2",
             Self::U3 => "u3",
@@ -61,6 +65,7 @@ impl Mutant {
         let part = match self {
             Self::Recheck => Part::Recheck,
             Self::OptOut => Part::OptOut,
+            Self::Unclear => Part::Unclear,
             Self::Fence => Part::Fence,
             Self::Proof => Part::Proof,
             Self::U2 | Self::U3 | Self::U4 | Self::Version => return None,
@@ -74,7 +79,12 @@ impl Mutant {
             Self::U2 => store.lose_index("attempts_u2").await,
             Self::U3 => store.lose_index("attempts_u3").await,
             Self::U4 => store.lose_index("attempts_u4").await,
-            Self::Recheck | Self::OptOut | Self::Fence | Self::Version | Self::Proof => {}
+            Self::Recheck
+            | Self::OptOut
+            | Self::Unclear
+            | Self::Fence
+            | Self::Version
+            | Self::Proof => {}
         }
     }
 }

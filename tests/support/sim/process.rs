@@ -157,7 +157,7 @@ impl Company {
                     .iter()
                     .map(|profile| (profile, self.decks.get(&profile.id).cloned())),
             ),
-            opt_outs: OptOuts::with(self.folders.of(who)),
+            opt_outs: OptOuts::with(self.folders.of(who)).expect("it is in memory"),
             dialer: dials.then(|| Dialer::new(carriers.keys())),
             carriers,
             clock: FleetClock::new(clock),

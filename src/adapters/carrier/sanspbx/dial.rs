@@ -66,6 +66,12 @@ impl Dialer {
         })
     }
 
+    /// Has a token, if there is one to be had.
+    pub(super) async fn prepare(&self, tokens: &Tokens) {
+        // What went wrong is found again by the request.
+        let _ = timeout(self.token, tokens.get()).await;
+    }
+
     /// Sends the dial request once.
     pub(super) async fn dial(&self, tokens: &Tokens, request: &DialRequest) -> DialAnswer {
         let began = Instant::now();

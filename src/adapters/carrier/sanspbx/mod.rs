@@ -338,6 +338,10 @@ impl Carrier for SansPbx {
         &self.profile
     }
 
+    async fn prepare(&self) {
+        self.dialer.prepare(&self.tokens).await;
+    }
+
     async fn dial(&self, request: &DialRequest) -> DialAnswer {
         self.dialer.dial(&self.tokens, request).await
     }
