@@ -35,6 +35,7 @@ pub async fn audit(fleet: &Fleet) -> Answer<()> {
             room += u64::from(campaign.slots().saturating_sub(*n));
         }
         let limit = campaign.slots();
+        // Two questions, because the second costs more and is rarely asked.
         if *n > campaign.most_slots() || *n > limit && began_above(fleet, &campaign).await? {
             fleet.metrics.violation("over_limit");
             tracing::error!(campaign = %id, live = n, limit, "more live calls than the limit");
@@ -56,21 +57,27 @@ pub async fn audit(fleet: &Fleet) -> Answer<()> {
     Ok(())
 }
 
-/// A lowered limit lets live calls finish: what may not be is one that began when it was in force, while
-/// there are more than it allows. An intent may: it counts only afterwards who else is there.
+/// A lowered limit lets live calls finish: what may not be is one that began when it was in force, with
+/// more than it allows. Intents do not count, nor what becomes of them when their process dies: an
+/// intent is written first, and withdrawn if others are there already.
 async fn began_above(fleet: &Fleet, campaign: &Campaign) -> Answer<bool> {
     let Some(former) = campaign.former_limit else {
         return Ok(true);
     };
     let live = fleet.store.live_attempts(&campaign.id).await?;
-    Ok(live.iter().any(|attempt| {
-        let called = matches!(
-            attempt.state,
-            CallState::Placed | CallState::Ringing | CallState::Answered
-        );
-        let began = attempt.current_leg().map(|(_, leg)| leg.intent_at);
-        called && attempt.slot.is_some() && began.is_some_and(|at| at > former.until)
-    }))
+    let began: Vec<Timestamp> = live
+        .iter()
+        .filter(|attempt| {
+            attempt.slot.is_some()
+                && matches!(
+                    attempt.state,
+                    CallState::Placed | CallState::Ringing | CallState::Answered
+                )
+        })
+        .filter_map(|attempt| Some(attempt.current_leg()?.1.intent_at))
+        .collect();
+    let above = u32::try_from(began.len()).unwrap_or(u32::MAX) > campaign.slots();
+    Ok(above && began.iter().any(|at| *at > former.until))
 }
 
 /// Sets this process's time by the store's, and raises the alarm over documents that cannot be read.

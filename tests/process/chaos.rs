@@ -7,8 +7,8 @@ use dialfleet_tests::chaos::{Options, run};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_fleet_rings_nobody_twice_and_loses_nobody() {
     let options = Options {
-        // Every kind of fault once.
-        load: Duration::from_secs(66),
+        // Every kind of fault once, and one of the orders at least.
+        load: Duration::from_secs(75),
         every: Duration::from_secs(8),
         rate: 10,
         seed: 8,

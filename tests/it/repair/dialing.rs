@@ -3,13 +3,15 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use dialfleet_domain::call::CallEvent;
+use dialfleet_engine::audit::audit;
 use dialfleet_engine::order::set_limit;
-use dialfleet_engine::port::store::{CampaignStore, LeadStore};
+use dialfleet_engine::port::store::{AttemptStore, CampaignStore, LeadStore};
 use dialfleet_engine::{Role, role};
 use dialfleet_tests::sample;
 use dialfleet_tests::wait::until;
 
-use super::Rig;
+use super::{Rig, call_id};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -82,5 +84,43 @@ async fn while_its_clock_is_wrong_a_process_does_not_dial() {
     tokio::select! {
         () = work(&rig) => panic!("the work ended"),
         () = script => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_above_a_lowered_limit_are_an_alarm_only_if_one_began_under_it() {
+    let (before, after) = (Duration::ZERO, Duration::from_secs(20));
+    let table = [
+        ([before, before], true, 0),
+        ([before, after], true, 1),
+        // Only an intent: it is withdrawn when it is counted.
+        ([before, after], false, 0),
+    ];
+    for (began, called, alarms) in table {
+        let rig = Rig::new().await;
+        let campaign = sample::campaign("a");
+        rig.store.insert_campaign(&campaign).await.unwrap();
+        set_limit(&rig.fleet, &campaign.tenant, &campaign.id, 1)
+            .await
+            .unwrap();
+        let intents: Vec<_> = (0..)
+            .zip(began)
+            .map(|(i, began)| {
+                let lead = sample::lead(&campaign.id, i);
+                let mut intent = sample::attempt(&lead, 1, i);
+                intent.legs[0].intent_at = sample::T0 + began;
+                intent
+            })
+            .collect();
+        rig.store.insert_attempts(&intents).await;
+        let talking = if called { 2 } else { 1 };
+        for (intent, call) in intents.iter().zip(["CA1", "CA2"]).take(talking) {
+            let call_id = call_id(call);
+            rig.happen(intent, &[CallEvent::Answered { call_id }]).await;
+        }
+        rig.fleet.clock.sleep(MINUTE).await;
+        audit(&rig.fleet).await.unwrap();
+        let what = format!("{began:?} {called}");
+        assert_eq!(rig.alarms("over_limit"), alarms, "{what}");
     }
 }

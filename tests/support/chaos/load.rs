@@ -2,17 +2,16 @@
 //! die and come back.
 
 use std::fmt::Write;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use anyhow::{Context, Result, bail};
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use anyhow::{Context, Result};
+use dialfleet_simulator::{Network, Script};
+use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
 use super::Options;
+use super::desk::Desk;
 use super::witness::{Witness, lock};
-use crate::fleet::KEY;
 
 /// Slots of the campaigns in parts of all slots, the smallest first.
 const SIZES: [u32; 5] = [4, 8, 15, 28, 45];
@@ -22,8 +21,8 @@ const AHEAD_S: u32 = 25;
 const SHARED: u32 = 40;
 /// The most leads sent in one file.
 const FILE: u32 = 500;
-/// How long an answer is tried for: no outage is that long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Slots of one more campaign, whose calls are long: it is at its limit all the time.
+pub(super) const LONG: u32 = 4;
 
 /// A campaign and what was sent for it.
 #[derive(Debug)]
@@ -42,11 +41,10 @@ impl Campaign {
 }
 
 /// The campaigns and the way to order something.
-#[derive(Debug)]
 pub(super) struct Load {
-    client: Client,
-    apis: Vec<u16>,
-    next: usize,
+    pub(super) desk: Desk,
+    network: Arc<Network>,
+    /// The last one is that of long calls.
     pub(super) campaigns: Vec<Campaign>,
     /// Leads that may still be sent.
     left: u32,
@@ -55,26 +53,32 @@ pub(super) struct Load {
 
 impl Load {
     /// Makes and starts the campaigns, without leads.
-    pub(super) async fn start(apis: Vec<u16>, options: &Options) -> Result<Self> {
-        let client = Client::builder()
-            // Each request may go to a process that is new.
-            .pool_max_idle_per_host(0)
-            .timeout(Duration::from_secs(10))
-            .build()?;
+    pub(super) async fn start(
+        desk: Desk,
+        network: Arc<Network>,
+        options: &Options,
+    ) -> Result<Self> {
         let mut load = Self {
-            client,
-            apis,
-            next: 0,
+            desk,
+            network,
             campaigns: Vec::new(),
             left: options.leads.unwrap_or(u32::MAX),
             rate: options.rate,
         };
-        for (i, size) in SIZES.into_iter().enumerate() {
-            // A call takes half a second, but many slots wait for repair (a lost last callback for 20 s, a
-            // proof of absence for 60), and outages are made up for.
-            let limit = (options.rate * 44 * size / 1_000).max(2);
-            let body = campaign(&format!("chaos {i}"), limit);
-            let made = load.ask(Method::POST, "/campaigns", Some(&body)).await?;
+        // A call takes half a second, but many slots wait for repair (a lost last callback for 20 s, a
+        // proof of absence for 60), and outages are made up for.
+        let limits = SIZES.map(|size| (options.rate * 44 * size / 1_000).max(2));
+        for (i, limit) in limits.into_iter().chain([LONG]).enumerate() {
+            let mut body = campaign(&format!("chaos {i}"), limit);
+            if i == SIZES.len() {
+                // At the network's speed 3 s.
+                let pause = json!({ "do": "pause", "seconds": 50 });
+                body["flow"] = json!({ "steps": [pause, pause, pause, pause, pause, pause] });
+            }
+            let made = load
+                .desk
+                .ask(Method::POST, "/campaigns", Some(&body))
+                .await?;
             let id = made["id"].as_str().context("a campaign has an id")?;
             load.campaigns.push(Campaign {
                 id: id.to_owned(),
@@ -92,16 +96,25 @@ impl Load {
         for i in 0..self.campaigns.len() {
             let campaign = &self.campaigns[i];
             let left = u32::try_from(campaign.left(&lock(witness)))?;
-            let ahead = (2 * self.rate * AHEAD_S * campaign.limit / slots).max(20);
+            let ahead = if i == SIZES.len() {
+                4 * LONG
+            } else {
+                (2 * self.rate * AHEAD_S * campaign.limit / slots).max(20)
+            };
             // In files worth the trouble.
             let wanted = ahead.saturating_sub(left);
             let n = if wanted * 4 >= ahead { wanted } else { 0 }
                 .min(FILE)
                 .min(self.left);
             if n > 0 {
-                let id = campaign.id.clone();
+                if i == SIZES.len() {
+                    for phone in phones(i, campaign.sent, n) {
+                        self.network.set_script(phone, PATIENT);
+                    }
+                }
                 let file = leads(i, campaign.sent, n);
-                self.import(&id, &file).await?;
+                let path = format!("/campaigns/{}/imports", campaign.id);
+                self.desk.send_file(&path, &file).await?;
                 self.campaigns[i].sent += n;
                 self.left -= n;
             }
@@ -109,25 +122,13 @@ impl Load {
         Ok(())
     }
 
-    /// Sends one file until an API takes it. A file that was taken without an answer is sent again: its
-    /// rows have names, so that they are the same leads.
-    async fn import(&mut self, campaign: &str, file: &str) -> Result<Value> {
-        let path = format!("/campaigns/{campaign}/imports");
-        self.insist(Method::POST, &path, |request| {
-            request
-                .header("content-type", "text/csv")
-                .body(file.to_owned())
-        })
-        .await
-    }
-
     /// Gives all campaigns the same order; one that is done already takes none.
     pub(super) async fn order(&mut self, order: &str) -> Result<()> {
         for i in 0..self.campaigns.len() {
             let path = format!("/campaigns/{}", self.campaigns[i].id);
             let order = format!("{path}/{order}");
-            if let Err(refused) = self.ask(Method::POST, &order, None).await
-                && self.ask(Method::GET, &path, None).await?["state"] != "done"
+            if let Err(refused) = self.desk.ask(Method::POST, &order, None).await
+                && self.desk.ask(Method::GET, &path, None).await?["state"] != "done"
             {
                 return Err(refused);
             }
@@ -140,60 +141,22 @@ impl Load {
         let mut states = Vec::new();
         for i in 0..self.campaigns.len() {
             let path = format!("/campaigns/{}", self.campaigns[i].id);
-            states.push(self.ask(Method::GET, &path, None).await?);
+            states.push(self.desk.ask(Method::GET, &path, None).await?);
         }
         Ok(states)
     }
-
-    async fn ask(&mut self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        self.insist(method, path, |request| match body {
-            Some(body) => request.json(body),
-            None => request,
-        })
-        .await
-    }
-
-    /// Asks one API after the other until one answers. What it refuses is an error at once.
-    async fn insist(
-        &mut self,
-        method: Method,
-        path: &str,
-        finish: impl Fn(RequestBuilder) -> RequestBuilder,
-    ) -> Result<Value> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            self.next = (self.next + 1) % self.apis.len();
-            let url = format!("http://127.0.0.1:{}/v1{path}", self.apis[self.next]);
-            let request = self.client.request(method.clone(), url).bearer_auth(KEY);
-            let last = match answer(finish(request)).await {
-                Ok((status, text)) if status.is_success() => {
-                    return Ok(serde_json::from_str(&text)?);
-                }
-                Ok((status, text))
-                    if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS =>
-                {
-                    bail!("{method} {path}: {status}: {text}")
-                }
-                Ok((status, text)) => format!("{status}: {text}"),
-                Err(error) => error.to_string(),
-            };
-            if Instant::now() >= end {
-                bail!("{method} {path}: no API did it: {last}");
-            }
-            sleep(Duration::from_millis(200)).await;
-        }
-    }
-}
-
-async fn answer(request: RequestBuilder) -> Result<(StatusCode, String)> {
-    let answer = request.send().await?;
-    Ok((answer.status(), answer.text().await?))
 }
 
 /// The ring timeout of every campaign.
 pub(super) const RING_S: u32 = 20;
 /// How long a person stays locked after a call that was proven not to have been placed.
 const COOLOFF_S: u32 = 30;
+
+/// Answers, and listens to the end.
+const PATIENT: Script = Script::Human {
+    ring_ms: 1_000,
+    talk_ms: 3_600_000,
+};
 
 fn campaign(name: &str, limit: u32) -> Value {
     let soon = |delay: u32, max: u32| json!({ "delays_s": [delay], "max": max });
@@ -217,17 +180,22 @@ fn campaign(name: &str, limit: u32) -> Value {
 /// `n` leads from the `first` on.
 fn leads(campaign: usize, first: u32, n: u32) -> String {
     let mut csv = String::from("phone,ref\n");
-    for i in first..first + n {
-        let shared = campaign > 0 && i % SHARED == 0;
-        let phone = phone(campaign - usize::from(shared), i);
+    for (phone, i) in phones(campaign, first, n).zip(first..) {
         let _ = writeln!(csv, "{phone},L{i}");
     }
     csv
 }
 
+fn phones(campaign: usize, first: u32, n: u32) -> impl Iterator<Item = String> {
+    (first..first + n).map(move |i| {
+        let shared = campaign > 0 && i % SHARED == 0;
+        phone(campaign - usize::from(shared), i)
+    })
+}
+
 /// A number in a range of its own for each campaign. Nothing here can reach a telephone.
 fn phone(campaign: usize, i: u32) -> String {
-    let area = ["201", "202", "203", "205", "206"][campaign];
+    let area = ["201", "202", "203", "205", "206", "207"][campaign];
     format!("+1{area}{}{:04}", 220 + i / 10_000, i % 10_000)
 }
 
@@ -240,7 +208,7 @@ mod tests {
     #[test]
     fn numbers_are_valid_and_different() {
         let mut seen = std::collections::BTreeSet::new();
-        for campaign in 0..SIZES.len() {
+        for campaign in 0..=SIZES.len() {
             for i in (0..40_000).step_by(997) {
                 let number = phone(campaign, i);
                 assert!(E164::parse(&number, None).is_ok(), "{number}");

@@ -9,12 +9,15 @@
 //! What must hold is in [`verdict`]: nobody rung twice, no limit passed, no lead lost, no slot leaked.
 //!
 //! * [`fleet`], [`seats`], [`process`]: what runs. * [`store`]: the replica set.
-//! * [`load`]: campaigns and leads. * [`witness`], [`gauges`], [`books`]: what was seen, what was said, what was written.
+//! * [`load`]: campaigns and leads. * [`orders`]: what their manager changes meanwhile. * [`desk`]: where.
+//! * [`witness`], [`gauges`], [`books`]: what was seen, what was said, what was written.
 
 mod books;
+mod desk;
 mod fleet;
 mod gauges;
 mod load;
+mod orders;
 mod process;
 mod seats;
 mod store;
@@ -24,7 +27,7 @@ mod witness;
 mod wreck;
 
 use std::convert::Infallible;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -32,9 +35,11 @@ use bson::doc;
 use dialfleet_simulator::Faults;
 use tokio::time::{Instant, sleep};
 
+use desk::Desk;
 use fleet::Fleet;
 use gauges::Gauges;
 use load::Load;
+use orders::Held;
 pub use verdict::Verdict;
 use witness::{Ms, Witness, now};
 use wreck::{Fault, Wrecker, carrier_faults};
@@ -75,6 +80,7 @@ struct Measured {
     witness: Witness,
     gauges: Gauges,
     faults: Vec<Fault>,
+    orders: Vec<Held>,
     /// Of the load: from the first call to the last fault.
     from: Ms,
     to: Ms,
@@ -95,7 +101,9 @@ pub async fn run(options: &Options) -> Result<Verdict> {
         wires::Party::Api(_) => Some(*port),
         _ => None,
     });
-    let mut load = Load::start(apis.collect(), options).await?;
+    let desk = Desk::new(apis.collect())?;
+    let network = Arc::clone(fleet.simulator.network());
+    let mut load = Load::start(desk, network, options).await?;
     let mut run = Run {
         fleet: &fleet,
         options,
@@ -128,12 +136,12 @@ impl Run<'_> {
     async fn all(&mut self, load: &mut Load) -> Result<Measured> {
         let mut gauges = Gauges::default();
         let phases = async {
-            let (faults, from, to) = self.load(load).await?;
+            let (faults, orders, from, to) = self.load(load).await?;
             let all_free = self.quiet(load).await?;
             let restless = self.finish(load).await?;
-            anyhow::Ok((faults, from, to, all_free, restless))
+            anyhow::Ok((faults, orders, from, to, all_free, restless))
         };
-        let (faults, from, to, all_free, restless) = tokio::select! {
+        let (faults, orders, from, to, all_free, restless) = tokio::select! {
             done = phases => done?,
             never = self.watch(&mut gauges) => match never {},
         };
@@ -141,6 +149,7 @@ impl Run<'_> {
             witness: std::mem::take(&mut *self.witness()),
             gauges,
             faults,
+            orders,
             from,
             to,
             all_free,
@@ -149,7 +158,7 @@ impl Run<'_> {
     }
 
     /// The load, with faults.
-    async fn load(&self, load: &mut Load) -> Result<(Vec<Fault>, Ms, Ms)> {
+    async fn load(&self, load: &mut Load) -> Result<(Vec<Fault>, Vec<Held>, Ms, Ms)> {
         self.fleet.simulator.faults().set(carrier_faults());
         let mut wrecker = Wrecker::new(self.fleet, self.options);
         // The first calls, before anything breaks.
@@ -161,13 +170,19 @@ impl Run<'_> {
         }
         let from = now();
         let end = Instant::now() + self.options.load;
-        tokio::try_join!(self.feed(load, end), self.wreck(&mut wrecker, end))?;
-        let to = now();
+        let long = load.campaigns.last().map(|c| c.id.clone());
+        let desk = load.desk.clone();
+        let faults = async {
+            tokio::try_join!(self.feed(load, end), self.wreck(&mut wrecker, end))?;
+            Ok(now())
+        };
+        let long = long.as_deref().unwrap_or_default();
+        let (to, orders) = tokio::try_join!(faults, orders::give(desk, long, end))?;
         wrecker.stop();
         self.fleet.simulator.faults().set(Faults::default());
         self.fleet.is_well().await?;
         wrecker.mend().await;
-        Ok((wrecker.done, from, to))
+        Ok((wrecker.done, orders, from, to))
     }
 
     async fn feed(&self, load: &mut Load, end: Instant) -> Result<()> {
@@ -182,12 +197,11 @@ impl Run<'_> {
         let mut strike_at = Instant::now() + self.options.every;
         while Instant::now() < end {
             wrecker.mend().await;
-            if Instant::now() >= strike_at {
+            if Instant::now() >= strike_at
+                && let Some(fault) = wrecker.strike().await?
+            {
                 strike_at += self.options.every;
-                wrecker.strike().await?;
-                if let Some(fault) = wrecker.done.last() {
-                    self.tell(&format!("{}: {}", fault.kind, fault.whom));
-                }
+                self.tell(&format!("{}: {}", fault.kind, fault.whom));
             }
             sleep(LOOK).await;
         }

@@ -10,6 +10,7 @@ use super::books::{Books, repeated_calls};
 use super::fleet::Fleet;
 use super::gauges::label;
 use super::load::{Load, RING_S};
+use super::orders::Held;
 use super::witness::{Ms, Pulse, count};
 use super::wreck::{Fault, Kind};
 use super::{Measured, Options, QUIET};
@@ -110,7 +111,7 @@ pub(super) async fn judge(
     let pulse = measured.witness.pulse();
     let mut verdict = Verdict::default();
     promises(&mut verdict, fleet, load, measured, &books);
-    let outages = faults(&mut verdict, measured, &pulse);
+    let outages = faults(&mut verdict, measured, &pulse, options);
     rates(&mut verdict, measured, &pulse, options);
     recovery(&mut verdict, measured, &books, &outages);
     said(&mut verdict, measured, fleet);
@@ -140,6 +141,34 @@ fn promises(verdict: &mut Verdict, fleet: &Fleet, load: &Load, measured: &Measur
     }
     verdict.figure(format!("most live calls / limit   {}", most.join("  ")));
     verdict.none("no campaign is above its limit", &above);
+    let busiest = load.campaigns.last();
+    let full = busiest.is_some_and(|c| ledger.max_live.get(&c.id) == Some(&c.limit));
+    verdict.promise(
+        "the campaign of long calls is at its limit",
+        full,
+        if full { "yes" } else { "no: nothing is shown" },
+    );
+    let id = busiest.map_or("", |campaign| campaign.id.as_str());
+    let broken = |held: &Held| held.broken(&measured.witness, id);
+    let broken: Vec<String> = measured.orders.iter().flat_map(broken).collect();
+    verdict.figure(format!(
+        "orders given while faults struck: {}",
+        measured.orders.len()
+    ));
+    verdict.none("a pause and a lowered limit hold", &broken);
+    let calls = |id: &str| {
+        measured
+            .witness
+            .calls()
+            .filter(|c| c.campaign == id)
+            .count()
+    };
+    let calls: Vec<String> = load
+        .campaigns
+        .iter()
+        .map(|c| calls(&c.id).to_string())
+        .collect();
+    verdict.figure(format!("calls by campaign   {}", calls.join("  ")));
     let sent: u32 = load.campaigns.iter().map(|c| c.sent).sum();
     verdict.figure(format!(
         "leads sent {sent}, attempts {}, calls {}",
@@ -163,7 +192,12 @@ fn promises(verdict: &mut Verdict, fleet: &Fleet, load: &Load, measured: &Measur
 }
 
 /// The faults by kind, and how long dialing stood still. Returns the outages.
-fn faults(verdict: &mut Verdict, measured: &Measured, pulse: &Pulse) -> Vec<(Ms, Ms)> {
+fn faults(
+    verdict: &mut Verdict,
+    measured: &Measured,
+    pulse: &Pulse,
+    options: &Options,
+) -> Vec<(Ms, Ms)> {
     let mut kinds: BTreeMap<Kind, usize> = BTreeMap::new();
     for fault in &measured.faults {
         *kinds.entry(fault.kind).or_default() += 1;
@@ -173,6 +207,12 @@ fn faults(verdict: &mut Verdict, measured: &Measured, pulse: &Pulse) -> Vec<(Ms,
         .map(|(kind, n)| format!("{n} x {kind}"))
         .collect();
     verdict.figure(format!("faults: {}", done.join(", ")));
+    let missing = Kind::ALL.iter().filter(|kind| !kinds.contains_key(kind));
+    let missing: Vec<String> = missing.map(Kind::to_string).collect();
+    let strikes = options.load.as_secs() / options.every.as_secs().max(1);
+    if strikes > u64::try_from(Kind::ALL.len()).unwrap_or(u64::MAX) {
+        verdict.none("every kind of fault struck", &missing);
+    }
     let usual = pulse.usual(measured.from, measured.to);
     let mut outages = Vec::new();
     let mut stood: BTreeMap<Kind, Vec<Option<Ms>>> = BTreeMap::new();
@@ -269,14 +309,14 @@ fn recovery(verdict: &mut Verdict, measured: &Measured, books: &Books, outages: 
         (&unanswered, UNANSWERED_MS, "unanswered"),
         (&answered, ANSWERED_MS, "answered"),
     ] {
-        let p99 = part(&times.outside, 99).unwrap_or(0);
+        let p99 = part(&times.outside, 99);
         verdict.goal(
             &format!(
                 "slot recovery after a lost terminal callback, {what}: p99 <= {}",
                 tenths(goal)
             ),
-            p99 <= goal,
-            tenths(p99),
+            p99.is_some_and(|p99| p99 <= goal),
+            p99.map_or("none seen".to_owned(), tenths),
         );
     }
 }

@@ -65,6 +65,15 @@ pub(super) struct Witness {
 }
 
 impl Witness {
+    /// With these calls.
+    #[cfg(test)]
+    pub(super) fn of(calls: impl Iterator<Item = Seen>) -> Self {
+        Self {
+            calls: (0..).zip(calls).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Takes down what is new.
     pub(super) fn look(&mut self, network: &Network) {
         let open = self.open;

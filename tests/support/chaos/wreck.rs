@@ -32,7 +32,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::KillWorker,
         Self::KillApi,
         Self::KillBroker,
@@ -128,8 +128,8 @@ impl<'a> Wrecker<'a> {
         }
     }
 
-    /// Does the next fault that is possible now.
-    pub(super) async fn strike(&mut self) -> Result<()> {
+    /// Does the next fault that is possible now, if one is.
+    pub(super) async fn strike(&mut self) -> Result<Option<&Fault>> {
         if self.deck.is_empty() {
             self.deck.extend(Kind::ALL);
             self.deck.shuffle(&mut self.rng);
@@ -137,10 +137,11 @@ impl<'a> Wrecker<'a> {
         for i in 0..self.deck.len() {
             if self.is_possible(self.deck[i]).await {
                 let kind = self.deck.remove(i);
-                return self.inflict(kind).await;
+                self.inflict(kind).await?;
+                return Ok(self.done.last());
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Two outages at once would be one that no promise covers.
