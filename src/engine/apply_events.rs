@@ -1,7 +1,6 @@
 //! Carriers' events: store the evidence, step the state machine, write, execute what follows.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use dialfleet_domain::call::{Attempt, CallEvent, CallState, Verdict};
 use dialfleet_domain::id::{AttemptId, CallbackId, CarrierCallId};
@@ -13,16 +12,36 @@ use crate::port::carrier::CallStatus;
 use crate::port::store::{Answer, Callback, Cas, Inserted, SaveAttempt};
 use crate::{talk, todo};
 
-/// How long a batch waits for the commands that follow from it. They are stored with the attempts: the
-/// sweeper executes what is left, and a carrier that does not answer keeps nobody else's events waiting.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// An attempt as an event left it, and when that was received.
+pub(crate) type Written = (Attempt, Timestamp);
 
-/// Applies a batch of verified callbacks. Idempotent: a callback that was stored before is applied
-/// again all the same, because whoever stored it may have died right after.
+/// Applies a batch of verified callbacks, and executes what follows.
 ///
 /// # Errors
 /// The store failed; nothing is lost if the batch is applied again.
 pub async fn apply_events(fleet: &Fleet, events: Vec<CallEventMessage>) -> Answer<()> {
+    follow(fleet, write_events(fleet, events).await?).await;
+    Ok(())
+}
+
+/// Executes the commands that follow from events. They are stored with the attempts: what is not executed
+/// here, the sweeper executes.
+pub(crate) async fn follow(fleet: &Fleet, written: Vec<Written>) {
+    let commands = written
+        .into_iter()
+        .map(|(attempt, at)| todo::execute(fleet, attempt, Some(at)));
+    futures_util::future::join_all(commands).await;
+}
+
+/// Writes what a batch of verified callbacks says. Idempotent: a callback that was stored before is
+/// applied again all the same, because whoever stored it may have died right after.
+///
+/// # Errors
+/// The store failed; nothing is lost if the batch is written again.
+pub(crate) async fn write_events(
+    fleet: &Fleet,
+    events: Vec<CallEventMessage>,
+) -> Answer<Vec<Written>> {
     let evidence: Vec<Callback> = events.iter().filter_map(evidence).collect();
     let mut by_attempt: BTreeMap<AttemptId, Vec<CallEventMessage>> = BTreeMap::new();
     for event in events {
@@ -98,17 +117,7 @@ pub async fn apply_events(fleet: &Fleet, events: Vec<CallEventMessage>) -> Answe
             }
         }
     }
-    let follow = written
-        .into_iter()
-        .map(|(attempt, at)| todo::execute(fleet, attempt, Some(at)));
-    tokio::select! {
-        biased;
-        _ = futures_util::future::join_all(follow) => {}
-        () = fleet.clock.sleep(PATIENCE) => {
-            tracing::warn!("commands take long: the sweeper executes them");
-        }
-    }
-    Ok(())
+    Ok(written)
 }
 
 fn evidence(event: &CallEventMessage) -> Option<Callback> {

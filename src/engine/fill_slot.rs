@@ -305,7 +305,6 @@ async fn dial(
             (leg, &current),
             carrier.as_ref(),
         );
-        let _ = fleet.unless_stopping(carrier.prepare()).await;
         // The carrier's rhythm.
         let paced = match held.token.take() {
             Some(token) => tokio::select! {

@@ -3,6 +3,7 @@
 //! A copy goes to the broker, if that answers: another process writes it if this one dies; and to the
 //! spool, if this process has a folder to keep things in: its successor writes it then.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const MAX_KEPT: usize = 10_000;
 #[derive(Default)]
 pub struct OptOuts {
     kept: Mutex<Vec<DoNotCall>>,
+    /// There were more than can be kept: they are in the spool only, for the next process.
+    overflow: AtomicBool,
     spool: Option<Arc<dyn Spool>>,
 }
 
@@ -35,6 +38,7 @@ impl OptOuts {
     pub fn with(spool: Arc<dyn Spool>) -> std::io::Result<Self> {
         Ok(Self {
             kept: Mutex::new(spool.left()?),
+            overflow: AtomicBool::new(false),
             spool: Some(spool),
         })
     }
@@ -42,7 +46,7 @@ impl OptOuts {
     /// Whether any waits: nobody is to be dialed then.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries().is_empty()
+        !self.overflow.load(Ordering::Relaxed) && self.entries().is_empty()
     }
 
     fn entries(&self) -> std::sync::MutexGuard<'_, Vec<DoNotCall>> {
@@ -56,11 +60,14 @@ impl OptOuts {
             let known = kept
                 .iter()
                 .any(|one| one.phone == entry.phone && one.tenant == entry.tenant);
-            // Nobody is dialed while any is kept, so no more come than there were calls under way.
-            if known || kept.len() >= MAX_KEPT {
+            if known {
                 return;
             }
-            kept.push(entry.clone());
+            if kept.len() < MAX_KEPT {
+                kept.push(entry.clone());
+            } else {
+                self.overflow.store(true, Ordering::Relaxed);
+            }
         }
         tracing::error!(
             "an opt-out could not be written yet: this process stops dialing until it is"
@@ -116,6 +123,7 @@ pub(crate) async fn write(fleet: &Fleet) {
                     let mut left = fleet.opt_outs.entries();
                     left.retain(|one| *one != entry);
                     if left.is_empty()
+                        && !fleet.opt_outs.overflow.load(Ordering::Relaxed)
                         && let Some(spool) = &fleet.opt_outs.spool
                     {
                         spool.clear();

@@ -7,10 +7,12 @@ mod look;
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use tracing::Instrument;
 
-use crate::apply_events::apply_events;
+use crate::apply_events::{Written, follow, write_events};
 use crate::dialer;
 use crate::fleet::Fleet;
 use crate::message::{self, CallEventMessage, FillSlot, Payload};
@@ -24,6 +26,11 @@ const PREFETCH: u16 = 64;
 const BATCH: usize = 64;
 /// Between two tries while the store or the broker is out.
 const OUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// Batches of which something is left to do, at most.
+const ASIDE: usize = 16;
+/// How long that may go on when this process is to stop.
+const LAST_COMMANDS: Duration = Duration::from_secs(1);
+
 /// A part of the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -80,7 +87,7 @@ pub async fn run(fleet: &Fleet, role: Role) {
     match role {
         Role::Ingest => {
             consume(fleet, role, Topic::LeadsIngest, 8, |f, d| {
-                Box::pin(ingest::ingest(f, d))
+                alone(ingest::ingest(f, d))
             })
             .await
         }
@@ -107,7 +114,7 @@ pub async fn run(fleet: &Fleet, role: Role) {
         }
         Role::Media if fleet.media.is_open() => {
             let announced = consume(fleet, role, Topic::Media, PREFETCH, |f, d| {
-                Box::pin(announce::announce(f, d))
+                alone(announce::announce(f, d))
             });
             futures_util::future::join(announced, media::run(fleet)).await;
         }
@@ -185,10 +192,32 @@ async fn beat(fleet: &Fleet, roles: &[Role]) {
     fleet.part(fleet.store.leave(&fleet.settings.worker)).await;
 }
 
-/// Processes and settles a batch.
-type Work = for<'a> fn(&'a Fleet, Vec<Delivery>) -> BoxFuture<'a, ()>;
+/// What is left to do of a batch, beside the next ones.
+type Aside<'a> = BoxFuture<'a, ()>;
+/// Processes a batch; it, or what it leaves to do, settles every delivery.
+type Work = for<'a> fn(&'a Fleet, Vec<Delivery>) -> BoxFuture<'a, Option<Aside<'a>>>;
 
-/// Subscribes, and hands what is ready to `work`, batch by batch. `work` settles every delivery.
+/// Work that leaves nothing to do.
+fn alone<'a>(work: impl Future<Output = ()> + Send + 'a) -> BoxFuture<'a, Option<Aside<'a>>> {
+    Box::pin(async move {
+        work.await;
+        None
+    })
+}
+
+/// Does what was put aside until `work` is done.
+async fn beside<T>(aside: &mut FuturesUnordered<Aside<'_>>, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            Some(()) = aside.next(), if !aside.is_empty() => {}
+        }
+    }
+}
+
+/// Subscribes, and hands what is ready to `work`, batch by batch.
 async fn consume(fleet: &Fleet, role: Role, topic: Topic, prefetch: u16, work: Work) {
     let mut wait = OUT.0;
     let mut consumer: Box<dyn Consumer> = loop {
@@ -203,18 +232,34 @@ async fn consume(fleet: &Fleet, role: Role, topic: Topic, prefetch: u16, work: W
         }
         wait = (wait * 2).min(OUT.1);
     };
+    let mut aside = FuturesUnordered::new();
     loop {
-        let deliveries = tokio::select! {
-            biased;
-            () = fleet.stopping.cancelled() => break,
-            next = consumer.next(BATCH) => next,
+        let next = async {
+            tokio::select! {
+                biased;
+                () = fleet.stopping.cancelled() => None,
+                next = consumer.next(BATCH) => next,
+            }
         };
-        let Some(deliveries) = deliveries else { break };
+        let Some(deliveries) = beside(&mut aside, next).await else {
+            break;
+        };
         let span = tracing::debug_span!("batch", role = role.name(), n = deliveries.len());
         if let Some(first) = deliveries.first() {
             dialfleet_runtime::telemetry::set_parent(&span, &first.headers);
         }
-        work(fleet, deliveries).instrument(span).await;
+        let work = work(fleet, deliveries).instrument(span);
+        let left = beside(&mut aside, work).await;
+        aside.extend(left);
+        while aside.len() >= ASIDE {
+            aside.next().await;
+        }
+    }
+    // Somebody else does the rest.
+    tokio::select! {
+        biased;
+        () = async { while aside.next().await.is_some() {} } => {}
+        () = fleet.clock.sleep(LAST_COMMANDS) => {}
     }
 }
 
@@ -255,7 +300,7 @@ async fn take_offers(fleet: &Fleet) {
         }
         tokio::select! {
             biased;
-            () = consume(fleet, Role::Dial, Topic::Dial, PREFETCH, |f, d| Box::pin(offer(f, d))) => return,
+            () = consume(fleet, Role::Dial, Topic::Dial, PREFETCH, |f, d| alone(offer(f, d))) => return,
             // What is unsettled goes back.
             () = dialer.until(false) => {}
         }
@@ -280,7 +325,9 @@ async fn offer(fleet: &Fleet, deliveries: Vec<Delivery>) {
     }
 }
 
-async fn apply(fleet: &Fleet, deliveries: Vec<Delivery>) {
+/// Writes what happened; what follows from it goes on beside the next batches, so that a carrier that does
+/// not answer a command keeps nobody else's events waiting.
+async fn apply(fleet: &Fleet, deliveries: Vec<Delivery>) -> Option<Aside<'_>> {
     let mut events = Vec::with_capacity(deliveries.len());
     let mut good = Vec::with_capacity(deliveries.len());
     for delivery in deliveries {
@@ -292,34 +339,39 @@ async fn apply(fleet: &Fleet, deliveries: Vec<Delivery>) {
             Err(reason) => park(fleet, Role::Events, delivery, &reason).await,
         }
     }
+    let (mut written, mut done) = (Vec::new(), Vec::new());
     match apply_held(fleet, events.clone()).await {
-        Applied::Yes => {
-            for delivery in good {
-                fleet.metrics.job(Role::Events.name(), "done");
-                delivery.ack().await;
-            }
-        }
-        Applied::Stopping => {}
+        Applied::Yes(all) => (written, done) = (all, good),
+        Applied::Stopping => return None,
         // One of them is about a document that cannot be read: each on its own.
         Applied::Corrupt(_) => {
             for (event, delivery) in events.into_iter().zip(good) {
                 match apply_held(fleet, vec![event]).await {
-                    Applied::Yes => {
-                        fleet.metrics.job(Role::Events.name(), "done");
-                        delivery.ack().await;
+                    Applied::Yes(one) => {
+                        written.extend(one);
+                        done.push(delivery);
                     }
                     Applied::Corrupt(why) => park(fleet, Role::Events, delivery, &why).await,
-                    Applied::Stopping => return,
+                    Applied::Stopping => break,
                 }
             }
         }
     }
+    Some(Box::pin(async move {
+        let settled = async {
+            for delivery in done {
+                fleet.metrics.job(Role::Events.name(), "done");
+                delivery.ack().await;
+            }
+        };
+        futures_util::future::join(settled, follow(fleet, written)).await;
+    }))
 }
 
 /// What became of events.
 enum Applied {
-    /// They are durable.
-    Yes,
+    /// They are durable, and so are the commands that follow.
+    Yes(Vec<Written>),
     /// A document cannot be read, which no waiting mends.
     Corrupt(String),
     /// This process is to stop; unsettled, they come again.
@@ -330,8 +382,9 @@ enum Applied {
 async fn apply_held(fleet: &Fleet, events: Vec<CallEventMessage>) -> Applied {
     let mut wait = OUT.0;
     loop {
-        let Err(error) = apply_events(fleet, events.clone()).await else {
-            return Applied::Yes;
+        let error = match write_events(fleet, events.clone()).await {
+            Ok(written) => return Applied::Yes(written),
+            Err(error) => error,
         };
         if error.is_corrupt() {
             return Applied::Corrupt(error.to_string());

@@ -249,6 +249,8 @@ struct Says {
     no_records: bool,
     /// It does not hang up.
     no_hang_ups: bool,
+    /// It does not even answer.
+    hangs: bool,
     /// It takes calls, of which it never says anything.
     takes_calls: bool,
     taken: u32,
@@ -337,6 +339,9 @@ impl Carrier for Network {
     }
 
     async fn hang_up(&self, call: &CarrierCallId) -> Result<(), CarrierError> {
+        if self.says().hangs {
+            std::future::pending::<()>().await;
+        }
         let mut says = self.says();
         if says.no_hang_ups {
             return out();

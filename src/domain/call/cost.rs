@@ -268,12 +268,8 @@ impl Attempt {
 
     /// Connected seconds; `None` when nobody answered.
     fn talk_s(&self) -> Option<u32> {
-        match self.ending {
-            Some(Ending::Completed) => {}
-            Some(_) => return None,
-            None => {
-                self.answered_at?;
-            }
+        if self.answered_at.is_none() && self.ending != Some(Ending::Completed) {
+            return None;
         }
         let ours = || {
             let time = self.ended_at?.since(self.answered_at?);

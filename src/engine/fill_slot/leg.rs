@@ -15,7 +15,7 @@ use dialfleet_domain::recording::Start;
 use dialfleet_domain::routing::{Decision, Hop};
 use dialfleet_domain::tariff::Usage;
 
-use super::route::Held;
+use super::route::{Held, ready};
 use crate::fleet::Fleet;
 use crate::port::Carrier;
 use crate::port::carrier::DialRequest;
@@ -161,6 +161,7 @@ pub(super) async fn next_leg(
     let probes = std::mem::take(&mut held.probes);
     fleet.routes.give_back(fleet, probes).await;
     for hop in hops {
+        ready(fleet, &hop.carrier).await;
         if !held.take_channel(fleet, &hop.carrier)
             || !held
                 .take_token(fleet, &hop.carrier, NEXT_LEG_PATIENCE)

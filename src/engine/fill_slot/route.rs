@@ -198,6 +198,7 @@ pub(super) async fn prepare(
     let probes = std::mem::take(&mut held.probes);
     fleet.routes.give_back(fleet, probes).await;
     for hop in decision.chain.clone() {
+        ready(fleet, &hop.carrier).await;
         if !held.take_channel(fleet, &hop.carrier)
             || !held
                 .take_token(fleet, &hop.carrier, patience(fleet, &hop.carrier))
@@ -212,6 +213,13 @@ pub(super) async fn prepare(
         }
     }
     Ok(false)
+}
+
+/// What a request may have to wait for is had before its moment and its fence count.
+pub(super) async fn ready(fleet: &Fleet, carrier: &CarrierId) {
+    if let Some(carrier) = fleet.carriers.get(carrier) {
+        fleet.unless_stopping(carrier.prepare()).await;
+    }
 }
 
 /// How long a call waits for the pace of a carrier before the next best one is asked: not at all where

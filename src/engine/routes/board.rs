@@ -143,10 +143,11 @@ pub async fn keep(fleet: &Fleet) {
 
 /// Shares what is left when the last calls of this process have their answers.
 pub(crate) async fn leave(fleet: &Fleet) {
-    let _turn = fleet.routes.turn.lock().await;
-    if let Err(error) = share(fleet).await {
-        tracing::debug!(%error, "left without sharing the last news");
-    }
+    let last_news = async {
+        let _turn = fleet.routes.turn.lock().await;
+        share(fleet).await
+    };
+    fleet.part(last_news).await;
 }
 
 async fn take_turn(fleet: &Fleet) -> Answer<()> {

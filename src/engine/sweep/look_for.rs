@@ -19,11 +19,13 @@ const SENT_BY_NOW: Duration = Duration::from_secs(10);
 const PROOF_GAP: Duration = Duration::from_secs(30);
 /// The youngest an attempt can be proven absent.
 const PROOF_AGE: Duration = Duration::from_secs(60);
-/// A record older than the intent by more than this is another call's. Not less, because the intent is
-/// dated by the store's clock, and the record by the carrier's: if the store's is ahead, a call looks
-/// older than its own intent, and would be "absent". A call that nobody here owns, to the same person
-/// from the same number within this time, is better taken for ours than made once more.
-const RECORD_SLACK: Duration = Duration::from_secs(120);
+/// A record older than the intent by more than this is another call's; carriers write whole seconds.
+const RECORD_SLACK: Duration = Duration::from_secs(5);
+/// The same when there is nothing else, before absence is taken for proven: the intent is dated by the
+/// store's clock, and the record by the carrier's, and if the store's is ahead a call looks older than
+/// its own intent. One that nobody here owns, to the same person from the same number within this time,
+/// is better taken for ours than made once more.
+const CLOCKS_APART: Duration = Duration::from_secs(120);
 
 /// Nobody knows whether the call was placed: look for it in the carrier's list. Two complete, empty
 /// lists, far enough apart and late enough, prove that it was not; a third, at the end of the
@@ -53,8 +55,21 @@ pub(super) async fn look_for(fleet: &Fleet, attempt: Attempt, now: Timestamp) ->
     let asked_at = fleet.store.clock().await?;
     let looked = carrier.find(&attempt.phone, &from).await;
     let now = fleet.store.clock().await?;
+    let counts = asked_at >= began + SENT_BY_NOW;
+    let bound = carrier.profile().capabilities.queue_bound.max(PROOF_AGE);
+    let first = attempt.empty_looks.first().copied();
+    let proven = counts
+        && first.is_some_and(|first| asked_at.since(first) >= PROOF_GAP)
+        && asked_at.since(began) > bound;
     let ours = match looked {
-        Ok(records) => find_ours(fleet, &attempt, &records).await?,
+        Ok(records) => {
+            let slack = if proven || attempt.is_cooling() {
+                CLOCKS_APART
+            } else {
+                RECORD_SLACK
+            };
+            find_ours(fleet, &attempt, &records, slack).await?
+        }
         Err(error) => {
             tracing::warn!(%error, attempt = %attempt.id, "the carrier's list could not be read");
             if attempt.slot.is_some() && now >= attempt.hard_end {
@@ -75,12 +90,6 @@ pub(super) async fn look_for(fleet: &Fleet, attempt: Attempt, now: Timestamp) ->
         fleet.metrics.sweep("cooled_off");
         return apply(fleet, attempt, &CallEvent::CooledOff, now).await;
     }
-    let counts = asked_at >= began + SENT_BY_NOW;
-    let bound = carrier.profile().capabilities.queue_bound.max(PROOF_AGE);
-    let first = attempt.empty_looks.first().copied();
-    let proven = counts
-        && first.is_some_and(|first| asked_at.since(first) >= PROOF_GAP)
-        && asked_at.since(began) > bound;
     if proven || lacks(Part::Proof) {
         fleet.metrics.sweep("proven_absent");
         tracing::warn!(attempt = %attempt.id, "proven not placed: the slot is free, the person stays locked for the cool-off");
@@ -107,8 +116,12 @@ pub(crate) async fn found(
 
 /// Whether a record may be of this attempt's call: the right person, and not older than the intent.
 pub(crate) fn is_it(attempt: &Attempt, leg: &Leg, record: &CallRecord) -> bool {
+    may_be(attempt, leg, record, RECORD_SLACK)
+}
+
+fn may_be(attempt: &Attempt, leg: &Leg, record: &CallRecord, slack: Duration) -> bool {
     let began = leg.intent_at;
-    let young = |at: Timestamp| at + RECORD_SLACK >= began;
+    let young = |at: Timestamp| at + slack >= began;
     record.to == attempt.phone.as_str() && record.created_at.is_none_or(young)
 }
 
@@ -117,11 +130,13 @@ async fn find_ours(
     fleet: &Fleet,
     attempt: &Attempt,
     records: &[CallRecord],
+    slack: Duration,
 ) -> Answer<Option<CallRecord>> {
     let Some(leg) = attempt.legs.last() else {
         return Ok(None);
     };
-    let candidates: Vec<&CallRecord> = records.iter().filter(|r| is_it(attempt, leg, r)).collect();
+    let ours = |r: &&CallRecord| may_be(attempt, leg, r, slack);
+    let candidates: Vec<&CallRecord> = records.iter().filter(ours).collect();
     let ids: Vec<CarrierCallId> = candidates.iter().map(|r| r.call_id.clone()).collect();
     let owners = fleet.store.attempts_by_call(&leg.carrier, &ids).await?;
     // Newest first: whatever the clocks say, nobody has called this person since.

@@ -86,7 +86,7 @@ async fn a_call_is_not_absent_because_a_clock_makes_it_look_old() {
         .dates("CA1", attempt.legs[0].intent_at - 60 * SECOND);
     let look = async || rig.in_state(&attempt, CallState::Answered).await;
     let what = "the call is found";
-    let found = rig.run(Role::Reconcile, what, PROVEN.0, look).await;
+    let found = rig.run(Role::Reconcile, what, PROVEN.1, look).await;
     assert_eq!(found.slot, attempt.slot);
 }
 

@@ -307,3 +307,28 @@ async fn a_stranger_that_fits_an_unclear_attempt_is_its_call() {
     .await;
     assert_eq!(rig.alarms("absence_disproved"), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_carrier_that_does_not_answer_keeps_no_other_call_waiting() {
+    let rig = Rig::new().await;
+    let attempts = rig.intents("a", 3).await;
+    rig.network.says().hangs = true;
+    for (attempt, call) in attempts.iter().zip(["CA0", "CA1", "CA2"]) {
+        rig.happen(attempt, &[accepted(call), answered(call)]).await;
+    }
+    // Each has to be hung up, which takes for ever.
+    rig.report(&attempts[0], "CA8", &[CallStatus::Ringing])
+        .await;
+    rig.report(&attempts[1], "CA9", &[CallStatus::Ringing])
+        .await;
+    let over = async {
+        rig.fleet.clock.sleep(Duration::from_secs(5)).await;
+        let end = ended(Ending::Completed);
+        rig.report(&attempts[2], "CA2", &[end]).await;
+    };
+    let look = async || rig.in_state(&attempts[2], CallState::Ended).await;
+    let what = "the other call's end is written";
+    let bound = Duration::from_secs(10);
+    let (after, ()) = tokio::join!(rig.run(Role::Events, what, bound, look), over);
+    assert_eq!(after.slot, None);
+}

@@ -97,7 +97,7 @@ impl Load {
             let campaign = &self.campaigns[i];
             let left = u32::try_from(campaign.left(&lock(witness)))?;
             let ahead = if i == SIZES.len() {
-                4 * LONG
+                10 * LONG
             } else {
                 (2 * self.rate * AHEAD_S * campaign.limit / slots).max(20)
             };

@@ -18,10 +18,10 @@ const LOW: u32 = 2;
 /// Between two orders, with the whole limit.
 const FREELY: Duration = Duration::from_secs(5);
 /// How long an order holds.
-const HOLD: Duration = Duration::from_secs(30);
-/// From the confirmation on a request may still leave for 3 s (FENCE), and be under way on a stalled
-/// connection for 9 s more (`wreck`).
-const GRACE_MS: Ms = 15_000;
+const HOLD: Duration = Duration::from_secs(45);
+/// From the confirmation on a request may still leave for 3 s (FENCE), be under way on a stalled connection
+/// for 9 s more, and be held by the carrier for 9 s before it places the call (`wreck`).
+const GRACE_MS: Ms = 25_000;
 
 /// What was ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Whether it held so long that it means something.
+    pub(super) const fn is_shown(&self) -> bool {
+        self.to > self.from + GRACE_MS
+    }
+
     /// Calls that were placed in spite of it.
     pub(super) fn broken(&self, witness: &Witness, campaign: &str) -> Vec<String> {
         let calls: Vec<_> = witness.calls().filter(|c| c.campaign == campaign).collect();
@@ -138,13 +143,15 @@ mod tests {
             let witness = Witness::of(calls.iter().cloned());
             held(order).broken(&witness, "a").len()
         };
-        let long = [call(10_000, None), call(20_000, None), call(30_000, None)];
+        let long = [call(30_000, None), call(40_000, None), call(50_000, None)];
         assert_eq!(broken(Order::Lower, &long), 1, "the third");
-        assert_eq!(broken(Order::Pause, &long), 2, "the first was under way");
+        assert_eq!(broken(Order::Pause, &long), 3);
+        let young = [call(24_000, None)];
+        assert_eq!(broken(Order::Pause, &young), 0, "it was under way");
         let short = [
-            call(10_000, Some(30_000)),
-            call(20_000, None),
-            call(30_000, None),
+            call(30_000, Some(50_000)),
+            call(40_000, None),
+            call(50_000, None),
         ];
         assert_eq!(broken(Order::Lower, &short), 0);
         let late = [call(60_000, None)];

@@ -151,10 +151,12 @@ fn promises(verdict: &mut Verdict, fleet: &Fleet, load: &Load, measured: &Measur
     let id = busiest.map_or("", |campaign| campaign.id.as_str());
     let broken = |held: &Held| held.broken(&measured.witness, id);
     let broken: Vec<String> = measured.orders.iter().flat_map(broken).collect();
-    verdict.figure(format!(
-        "orders given while faults struck: {}",
-        measured.orders.len()
-    ));
+    let shown = measured
+        .orders
+        .iter()
+        .filter(|held| held.is_shown())
+        .count();
+    verdict.figure(format!("orders held while faults struck: {shown}"));
     verdict.none("a pause and a lowered limit hold", &broken);
     let calls = |id: &str| {
         measured
@@ -211,7 +213,8 @@ fn faults(
     let missing: Vec<String> = missing.map(Kind::to_string).collect();
     let strikes = options.load.as_secs() / options.every.as_secs().max(1);
     if strikes > u64::try_from(Kind::ALL.len()).unwrap_or(u64::MAX) {
-        verdict.none("every kind of fault struck", &missing);
+        let detail = missing.join(", ");
+        verdict.goal("every kind of fault struck", missing.is_empty(), detail);
     }
     let usual = pulse.usual(measured.from, measured.to);
     let mut outages = Vec::new();

@@ -192,6 +192,13 @@ impl Carrier for SimCarrier {
         &self.profile
     }
 
+    /// Who cannot be asked what became of a call wants a session token, too.
+    async fn prepare(&self) {
+        if self.pollable().is_err() {
+            let _ = self.ask("prepare", || Ok(())).await;
+        }
+    }
+
     async fn dial(&self, request: &DialRequest) -> DialAnswer {
         let w = &self.weather;
         w.journal.mix(&self.gate.who, "dial");
