@@ -107,6 +107,24 @@ pub struct Import {
 }
 
 impl Import {
+    /// One of which nothing has arrived yet.
+    #[must_use]
+    pub fn open(id: ImportId, tenant: TenantId, campaign: CampaignId, at: Timestamp) -> Self {
+        Self {
+            id,
+            tenant,
+            campaign,
+            state: ImportState::Open,
+            batches: None,
+            tallies: BTreeMap::new(),
+            unreadable: 0,
+            refused: None,
+            created_at: at,
+            heard_at: None,
+            done_at: None,
+        }
+    }
+
     /// The sum over all batches.
     #[must_use]
     pub fn total(&self) -> Tally {

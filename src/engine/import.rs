@@ -1,7 +1,6 @@
 //! A delivery of leads: how a file's rows get onto the queue, and how it ends, which is when every batch
 //! has reported or nothing more can come of it. An open import keeps its campaign from being done.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dialfleet_domain::campaign::CampaignState;
@@ -72,19 +71,8 @@ pub async fn import_file(
         return Err(ImportError::Stopped);
     }
     let now = fleet.clock.now();
-    let mut import = Import {
-        id: ImportId::mint(now, fleet.entropy.id_bits()),
-        tenant: tenant.clone(),
-        campaign: campaign.clone(),
-        state: ImportState::Open,
-        batches: None,
-        tallies: BTreeMap::new(),
-        unreadable: 0,
-        refused: None,
-        created_at: now,
-        heard_at: None,
-        done_at: None,
-    };
+    let id = ImportId::mint(now, fleet.entropy.id_bits());
+    let mut import = Import::open(id, tenant.clone(), campaign.clone(), now);
     let rows = match intake::open(bytes, format) {
         Ok(rows) => rows,
         Err(unusable) => {

@@ -2,7 +2,7 @@
 
 use dialfleet_domain::campaign::{Campaign, CampaignState};
 use dialfleet_domain::id::{CampaignId, ImportId, LeadId};
-use dialfleet_domain::import::{Import, ImportState, RowError, Tally};
+use dialfleet_domain::import::{Import, RowError, Tally};
 use dialfleet_domain::lead::{
     DEFAULT_PRIORITY, Lead, LeadState, MAX_PRIORITY, MAX_VAR_LEN, MAX_VAR_NAME, MAX_VARS, Source,
     is_var_name,
@@ -197,17 +197,13 @@ async fn direct_import(
         ImportId::mint(Timestamp::default(), std::array::from_fn(|i| bits[i]))
     });
     let import = Import {
-        id: id.clone(),
-        tenant: campaign.tenant.clone(),
-        campaign: campaign.id.clone(),
-        state: ImportState::Open,
         batches: Some(1),
-        tallies: BTreeMap::new(),
-        unreadable: 0,
-        refused: None,
-        created_at: now,
-        heard_at: None,
-        done_at: None,
+        ..Import::open(
+            id.clone(),
+            campaign.tenant.clone(),
+            campaign.id.clone(),
+            now,
+        )
     };
     fleet.store.insert_import(&import).await?;
     Ok(BatchOf { id, batch: 0 })

@@ -251,9 +251,7 @@ async fn consume(fleet: &Fleet, role: Role, topic: Topic, prefetch: u16, work: W
         let work = work(fleet, deliveries).instrument(span);
         let left = beside(&mut aside, work).await;
         aside.extend(left);
-        while aside.len() >= ASIDE {
-            aside.next().await;
-        }
+        while aside.len() >= ASIDE && fleet.unless_stopping(aside.next()).await.is_some() {}
     }
     // Somebody else does the rest.
     tokio::select! {

@@ -10,7 +10,7 @@ use dialfleet_domain::caller_id::{Caps, Presence};
 use dialfleet_domain::campaign::{Amd, Campaign, CampaignState, DEFAULT_CONCURRENCY};
 use dialfleet_domain::flow::Flow;
 use dialfleet_domain::id::{CampaignId, CarrierId, ClaimToken, ImportId, LeadId, Nonce, TenantId};
-use dialfleet_domain::import::{Import, ImportState};
+use dialfleet_domain::import::Import;
 use dialfleet_domain::lead::{DEFAULT_PRIORITY, Lead, LeadState, Source};
 use dialfleet_domain::phone::E164;
 use dialfleet_domain::recording::RecordingPolicy;
@@ -183,17 +183,5 @@ pub fn import_id(name: &str) -> ImportId {
 /// An open import into `campaign`.
 #[must_use]
 pub fn import(campaign: &CampaignId, name: &str) -> Import {
-    Import {
-        id: import_id(name),
-        tenant: tenant(),
-        campaign: campaign.clone(),
-        state: ImportState::Open,
-        batches: None,
-        tallies: BTreeMap::new(),
-        unreadable: 0,
-        refused: None,
-        created_at: T0,
-        heard_at: None,
-        done_at: None,
-    }
+    Import::open(import_id(name), tenant(), campaign.clone(), T0)
 }

@@ -1,7 +1,7 @@
 //! Twilio's detection of machines, before the document or beside it.
 
-use super::World;
-use super::documents::{SPEED, heard, person};
+use super::documents::heard;
+use super::{SPEED, World, person};
 use crate::{After, Faults, Person, Who};
 
 const BEEPS: Who = Who::Machine {

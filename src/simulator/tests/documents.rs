@@ -1,16 +1,7 @@
 //! TwiML, and who listens to it.
 
-use super::{Callback, SID, World};
+use super::{Callback, SID, SPEED, World, person};
 use crate::{Network, Person, Script, SimulatorConfig, Who};
-
-pub(super) const SPEED: f64 = 100.0;
-pub(super) fn person(who: Who, keys: &[&str]) -> Person {
-    Person {
-        who,
-        keys: keys.iter().map(|k| (*k).to_owned()).collect(),
-        ..Person::default()
-    }
-}
 
 fn human(keys: &[&str]) -> Person {
     person(Who::Human, keys)

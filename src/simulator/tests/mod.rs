@@ -30,13 +30,24 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::twilio::sign;
-use crate::{Faults, Simulator, SimulatorConfig};
+use crate::{Faults, Person, Simulator, SimulatorConfig, Who};
 
 const SID: &str = "AC00000000000000000000000000000001";
 const TOKEN: &str = "12345";
 const CALLER: &str = "+15557770000";
 const LONG: &str = "<Response><Pause length=\"3600\"/><Pause length=\"3600\"/></Response>";
+/// Of worlds in which people listen: slow enough to act while they do.
+const SPEED: f64 = 100.0;
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Somebody who presses these keys, a string at each question.
+fn person(who: Who, keys: &[&str]) -> Person {
+    Person {
+        who,
+        keys: keys.iter().map(|k| (*k).to_owned()).collect(),
+        ..Person::default()
+    }
+}
 
 /// A verified callback.
 #[derive(Debug, Clone)]

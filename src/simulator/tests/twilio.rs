@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{CALLER, PATIENCE, SID, TOKEN, World, statuses};
+use super::{CALLER, PATIENCE, SID, SPEED, TOKEN, World, statuses};
 use crate::{Faults, SimulatorConfig};
 
 #[tokio::test]
@@ -292,7 +292,7 @@ async fn it_can_be_controlled_and_shut_down_with_calls_in_progress() {
 
 #[tokio::test]
 async fn people_are_scripted_and_what_they_heard_is_read_over_http() {
-    let mut world = World::at_speed(100.0).await;
+    let mut world = World::at_speed(SPEED).await;
     let scripts = serde_json::json!({"+15550137001": {
         "kind": "person",
         "ring_ms": 500,

@@ -270,10 +270,7 @@ async fn only_what_is_ours_and_ended_is_hung_up() {
         }
     })
     .await;
-    tokio::select! {
-        () = dialfleet_engine::role::run(&rig.fleet, Role::Reconcile) => {}
-        () = tokio::time::sleep(MINUTE * 2) => {}
-    }
+    rig.run_for(Role::Reconcile, MINUTE * 2).await;
     assert!(rig.network.hung_up().iter().all(|call| call == "CA0"));
     let counted = rig.fleet.metrics.render();
     let strangers = counted

@@ -5,17 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::World;
+use crate::tests::{SPEED, person};
 use crate::{After, Faults, Person, Script, Who};
-
-pub(super) const SPEED: f64 = 100.0;
-
-pub(super) fn person(who: Who, keys: &[&str]) -> Person {
-    Person {
-        who,
-        keys: keys.iter().map(|k| (*k).to_owned()).collect(),
-        ..Person::default()
-    }
-}
 
 impl World {
     /// A call that somebody has answered.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::World;
-use super::calls::{SPEED, person};
+use crate::tests::{SPEED, person};
 use crate::{Person, Who};
 
 /// A command, the keys its listener presses, its event and what that says, and what is heard.
